@@ -1,0 +1,351 @@
+"""Every setting, as frozen dataclasses: load, override, validate, save.
+
+ModelConfig      the shape of a model; stored as `config.json` in a model folder
+DatasetConfig    one data set of a mix
+AugmentConfig    text augmentation, each kind an option
+DataConfig       which data, mixed how, in batches of what size
+TrainConfig      optimizer, schedule, validation, budget
+Recipe           model + tokenizer + data + training: one YAML file, one run
+
+Unknown keys, wrong types and contradictions raise ConfigError, which names the key.
+Reads and writes plain dictionaries; knows nothing of tensors or tokens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import pydantic
+import yaml
+
+from duologue.errors import ConfigError
+
+T = TypeVar("T")
+_STRICT = pydantic.ConfigDict(extra="forbid")
+
+
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ValueError(problem)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of an encoder-decoder model. Sizes are counts, not bytes.
+
+    cell            transformer, or gru (recurrent encoder and decoder, additive attention)
+    encoder_mask    block_causal: a position sees its own segment and earlier dialogue segments, so
+                    earlier turns are never encoded again; full: it sees everything (for comparison)
+    max_positions   longest memory in tokens, and longest decoder input in tokens
+    rope_theta      base of the rotary positions; Su et al. 2021 (arXiv:2104.09864, section 3.4)
+    norm_eps        added to the mean square in RMSNorm; Zhang & Sennrich 2019 (arXiv:1910.07467)
+    languages       codes that `<translate>` may be followed by
+    tasks           decoder prefixes the model was trained on
+    label_sets      name of a label set -> its labels, for `sentiment` and `intent`
+    """
+
+    __pydantic_config__ = _STRICT
+
+    vocab_size: int
+    d_model: int = 256
+    d_ff: int = 768
+    num_heads: int = 4
+    num_encoder_layers: int = 4
+    num_decoder_layers: int = 2
+    max_positions: int = 1024
+    cell: Literal["transformer", "gru"] = "transformer"
+    encoder_mask: Literal["block_causal", "full"] = "block_causal"
+    rope_theta: float = 10000.0
+    norm_eps: float = 1e-6
+    family: Literal["duo"] = "duo"
+    languages: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    label_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    license: str = ""
+
+    def __post_init__(self) -> None:
+        sizes = ("vocab_size", "d_model", "d_ff", "num_heads", "num_encoder_layers")
+        for name in (*sizes, "num_decoder_layers", "max_positions"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        _require(self.d_model % self.num_heads == 0, "d_model must be a multiple of num_heads")
+        _require(self.head_dim % 2 == 0, "d_model / num_heads must be even (rotary positions)")
+        _require(
+            self.cell == "transformer" or self.encoder_mask == "block_causal",
+            "a gru reads left to right: encoder_mask must be block_causal",
+        )
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.d_model // self.num_heads
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Text augmentation for one data set; every probability is per example, 0 is off.
+
+    pair_swap       translation: also train the other direction of each pair
+    denoise         plain text: corrupt spans of the source and restore the whole text, as in
+                    Lewis et al. 2019 (arXiv:1910.13461, section 2.2, text infilling)
+    mask_ratio      denoise: share of the words that are masked
+    mean_span       denoise: mean length of a masked span, in words
+    drop_word       chance to drop each source word
+    swap_words      chance to swap each source word with the next
+    drop_char       chance to drop each source character
+    swap_chars      chance to swap each source character with the next
+    truncate_turns  dialogue: chance to forget a random number of the oldest turns
+    """
+
+    __pydantic_config__ = _STRICT
+
+    pair_swap: bool = False
+    denoise: bool = False
+    mask_ratio: float = 0.3
+    mean_span: float = 3.0
+    drop_word: float = 0.0
+    swap_words: float = 0.0
+    drop_char: float = 0.0
+    swap_chars: float = 0.0
+    truncate_turns: float = 0.0
+
+    def __post_init__(self) -> None:
+        shares = ("mask_ratio", "drop_word", "swap_words", "drop_char", "swap_chars")
+        for name in (*shares, "truncate_turns"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} must be between 0 and 1")
+        _require(self.mean_span >= 1, "mean_span must be at least 1")
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """One data set of a mix.
+
+    path      file (JSONL, JSONL.gz, TSV or a pair of text files `A,B`); relative to the data root
+    weight    share of the examples drawn, relative to the other sets; None is by size
+    format    auto, or one of the formats of docs/reference/data.md
+    src_lang  languages of a TSV or text pair (JSONL rows name their own)
+    tgt_lang
+    limit     use at most this many rows of each split; None is all
+    augment   see AugmentConfig
+    """
+
+    __pydantic_config__ = _STRICT
+
+    path: str
+    weight: float | None = None
+    format: Literal["auto", "jsonl", "tsv", "text"] = "auto"
+    src_lang: str | None = None
+    tgt_lang: str | None = None
+    limit: int | None = None
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.weight is None or self.weight >= 0, "weight must not be negative")
+        _require(self.limit is None or self.limit >= 1, "limit must be at least 1")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data, mixed how, in batches of what size.
+
+    root             folder that relative paths of sets start from (the recipe may use ~)
+    sets             the mix
+    temperature      sets without a weight are drawn by size ** (1 / temperature); 1 is by size
+    batch_tokens     most source plus target tokens in a batch, padding included
+    max_source       longer sources are left out of training (tokens); counted and reported
+    max_target       the same for targets
+    max_turns        dialogue: longest window of turns in one example
+    shuffle_buffer   examples held in memory to shuffle from; a corpus may be larger
+    bucket_batches   batches' worth of examples that are sorted by length together
+    """
+
+    __pydantic_config__ = _STRICT
+
+    sets: tuple[DatasetConfig, ...]
+    root: str = "."
+    temperature: float = 1.0
+    batch_tokens: int = 4096
+    max_source: int = 256
+    max_target: int = 256
+    max_turns: int = 12
+    shuffle_buffer: int = 20_000
+    bucket_batches: int = 20
+
+    def __post_init__(self) -> None:
+        _require(len(self.sets) > 0, "sets must name at least one data set")
+        _require(self.temperature > 0, "temperature must be positive")
+        for name in ("batch_tokens", "max_source", "max_target", "max_turns", "shuffle_buffer"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        _require(
+            self.batch_tokens >= self.max_source + self.max_target,
+            "batch_tokens must hold one longest example (max_source + max_target)",
+        )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimizer, schedule, validation and budget of one run.
+
+    max_steps         optimizer updates; the schedule is laid out over them
+    max_minutes       wall-clock budget; when given, the schedule follows the budget instead
+    learning_rate     peak, reached after warmup_steps
+    schedule          cosine to min_lr_ratio of the peak, or inverse_sqrt
+    accumulate        batches whose gradients are summed for one update
+    ema_decay         0 is off; otherwise validation and the best checkpoint use averaged weights
+    precision         auto: bf16 autocast where the processor or GPU multiplies it fast, else f32
+    compile           torch.compile the model
+    validate_every    updates between validations; validate_examples from each set's valid split
+    patience          validations without a better score before the run stops; 0 is never
+    max_bad_losses    consecutive non-finite losses before the run stops
+    keep_every        updates between `last` checkpoints
+    """
+
+    __pydantic_config__ = _STRICT
+
+    max_steps: int = 10_000
+    max_minutes: float | None = None
+    learning_rate: float = 1e-3
+    min_lr_ratio: float = 0.05
+    warmup_steps: int = 400
+    schedule: Literal["cosine", "inverse_sqrt"] = "cosine"
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.1
+    dropout: float = 0.1
+    clip_norm: float = 1.0
+    accumulate: int = 1
+    ema_decay: float = 0.0
+    precision: Literal["auto", "f32", "bf16"] = "auto"
+    compile: bool = False
+    validate_every: int = 500
+    validate_examples: int = 200
+    generate_examples: int = 64
+    patience: int = 0
+    max_bad_losses: int = 20
+    keep_every: int = 200
+    seed: int = 1
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        counts = ("max_steps", "warmup_steps", "accumulate", "validate_every", "keep_every")
+        for name in (*counts, "validate_examples", "max_bad_losses"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        _require(self.warmup_steps < self.max_steps, "warmup_steps must be below max_steps")
+        _require(self.learning_rate > 0, "learning_rate must be positive")
+        for name in ("label_smoothing", "dropout", "ema_decay"):
+            _require(0 <= getattr(self, name) < 1, f"{name} must be at least 0 and below 1")
+        _require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio must be between 0 and 1")
+        _require(self.max_minutes is None or self.max_minutes > 0, "max_minutes must be positive")
+        _require(self.clip_norm > 0, "clip_norm must be positive")
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Where the tokenizer is, or how to train it from the recipe's training data.
+
+    path        tokenizer.json to use; None trains one and keeps it in the run's folder
+    vocab_size  entries, control tokens and the 256 bytes included
+    max_chars   characters that get an entry of their own; rarer ones are spelled as bytes
+    """
+
+    __pydantic_config__ = _STRICT
+
+    path: str | None = None
+    vocab_size: int = 8000
+    max_chars: int = 4000
+
+    def __post_init__(self) -> None:
+        _require(self.path is not None or self.vocab_size >= 400, "vocab_size must be at least 400")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run: everything that decides what `duologue train` produces.
+
+    model   keys of ModelConfig; vocab_size, languages, tasks and label_sets come from the data
+    output  folder of the run: checkpoints, plots, and the finished model folder
+    init    model folder to start from; None starts from random weights
+    """
+
+    __pydantic_config__ = _STRICT
+
+    data: DataConfig
+    output: str
+    model: dict[str, Any] = field(default_factory=dict)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+    init: str | None = None
+
+
+def from_dict(kind: type[T], values: Any, where: str) -> T:
+    """Build the dataclass `kind` from plain values; `where` names the origin in errors."""
+    try:
+        return pydantic.TypeAdapter(kind).validate_python(values)
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(error)}") from None
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    problems = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            message = "unknown key (check the spelling)"
+        problems.append(f"{key}: {message}" if key else message)
+    return "; ".join(problems)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The dataclass as plain values, ready for JSON or YAML."""
+    values: dict[str, Any] = pydantic.TypeAdapter(type(config)).dump_python(config, mode="json")
+    return values
+
+
+def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe and apply `key=value` overrides, such as `training.max_steps=100`."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such recipe; complete ones lie in recipes/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a recipe is a mapping of keys to values")
+    for override in overrides:
+        _apply_override(values, override)
+    return from_dict(Recipe, values, str(path))
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override}: write key=value, such as training.max_steps=100")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {override}: {parent} holds no keys")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value is not valid YAML") from None
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write the resolved recipe, every default included."""
+    path.write_text(
+        yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8"
+    )
+
+
+def replace(config: T, **changes: Any) -> T:
+    """A copy with some fields changed; the checks of the dataclass run again."""
+    try:
+        return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None

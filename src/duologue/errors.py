@@ -1,0 +1,70 @@
+"""The exceptions that Duologue raises on purpose; each tells what was wrong, where, and what to do.
+
+    DuologueError
+    ├── InputError          a text, option, language, task or label that cannot be used
+    ├── ConfigError         a setting or recipe with unknown, missing or contradictory keys
+    ├── DataError           a data file that cannot be read: names the file and the line
+    ├── CheckpointError     a model folder or checkpoint that is missing, damaged or foreign
+    ├── TrainingError       a run that cannot go on (non-finite losses, nothing to train on)
+    └── EngineError         an inference request that cannot be served
+
+Every class has a stable `code` (for programs) and an `exit_code` (for the command line).
+Anything else that escapes is a bug in Duologue.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DuologueError(Exception):
+    """Base of all expected failures; the message is one sentence a user can act on."""
+
+    code = "error"
+    exit_code = 2
+
+
+class InputError(DuologueError):
+    """The caller's text or option cannot be used."""
+
+    code = "invalid_input"
+
+
+class ConfigError(DuologueError):
+    """A setting is unknown, missing, of the wrong type, or contradicts another."""
+
+    code = "invalid_config"
+
+
+class DataError(DuologueError):
+    """A data file cannot be read or holds a broken row.
+
+    path  the file
+    line  1-based line number, or None when the whole file is at fault
+    """
+
+    code = "invalid_data"
+
+    def __init__(self, path: Path | str, line: int | None, problem: str) -> None:
+        self.path = Path(path)
+        self.line = line
+        where = f"{path}, line {line}" if line is not None else str(path)
+        super().__init__(f"{where}: {problem}")
+
+
+class CheckpointError(DuologueError):
+    """A model folder or training checkpoint is missing, damaged, or not ours."""
+
+    code = "invalid_checkpoint"
+
+
+class TrainingError(DuologueError):
+    """Training cannot go on."""
+
+    code = "training_failed"
+
+
+class EngineError(DuologueError):
+    """The engine cannot serve this request."""
+
+    code = "engine_error"

@@ -1,0 +1,172 @@
+"""Plain values that cross layers: what is said, what is asked for, and what comes back.
+
+Turn, Options            what goes in
+Commit, Revise, Done     what comes out while a reply streams (`Event`)
+Result and its parts     what a finished reply says of itself
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from duologue.errors import InputError
+
+Role = Literal["system", "user", "agent", "document", "speech", "image"]
+FinishReason = Literal["stop", "length", "abort", "error"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One thing said by one side: the unit that becomes one segment of a memory."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to decode. The defaults are greedy search.
+
+    max_tokens            most tokens to produce, end token excluded
+    beam_size             1 is greedy or sampling; more is beam search
+    length_penalty        a hypothesis is ranked by logprob / length ** length_penalty
+    patience              beam search ends at beam_size * patience finished hypotheses
+    num_hypotheses        how many to return (`Result.alternatives` holds all but the first)
+    temperature           0 is greedy; otherwise logits are divided by it and sampled
+    top_k                 0 is off; keep the k most likely tokens
+    top_p                 1 is off; keep the smallest set whose probability reaches p
+    repetition_penalty    1 is off; Keskar et al. 2019 (arXiv:1909.05858, section 4.1)
+    no_repeat_ngram_size  0 is off; never produce the same n-gram twice
+    seed                  None draws a fresh seed for each request
+    """
+
+    max_tokens: int = 128
+    beam_size: int = 1
+    length_penalty: float = 1.0
+    patience: float = 1.0
+    num_hypotheses: int = 1
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.max_tokens >= 1, "max_tokens must be at least 1")
+        _require(1 <= self.beam_size <= 64, "beam_size must be between 1 and 64")
+        _require(self.patience > 0, "patience must be positive")
+        _require(
+            1 <= self.num_hypotheses <= max(1, self.beam_size),
+            "num_hypotheses must be between 1 and beam_size",
+        )
+        _require(self.temperature >= 0, "temperature must not be negative")
+        _require(self.top_k >= 0, "top_k must not be negative")
+        _require(0 < self.top_p <= 1, "top_p must be above 0 and at most 1")
+        _require(self.repetition_penalty > 0, "repetition_penalty must be positive")
+        _require(self.no_repeat_ngram_size >= 0, "no_repeat_ngram_size must not be negative")
+        _require(
+            self.beam_size == 1 or self.temperature == 0,
+            "beam search and sampling exclude each other: set beam_size to 1 or temperature to 0",
+        )
+
+
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise InputError(problem)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of one source segment, with a score whose meaning the producer states.
+
+    segment     index of the segment in the memory
+    start, end  character offsets into that segment's text, end excluded
+    """
+
+    segment: int
+    start: int
+    end: int
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a result cost: token counts and times in milliseconds."""
+
+    encoded_tokens: int = 0
+    reused_tokens: int = 0
+    produced_tokens: int = 0
+    encode_ms: float = 0.0
+    decode_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What may be wrong with a result; all empty or False is the good case.
+
+    source_truncated  source spans that the model did not read, because the source was too long
+    trimmed_turns     earlier turns that were dropped from the memory to make room
+    repetition        the text repeats a phrase to no purpose
+    """
+
+    source_truncated: tuple[Span, ...] = ()
+    trimmed_turns: int = 0
+    repetition: bool = False
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A hypothesis that was not chosen; logprob is the natural log of its probability."""
+
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished reply, translation or label, with what a program needs to judge it.
+
+    confidence     geometric mean of the token probabilities, or the probability of the label
+    probabilities  every label with its probability (they sum to 1); empty for free text
+    evidence       source spans that the decoder attended to most, best first
+    """
+
+    text: str
+    finish_reason: FinishReason
+    confidence: float = 0.0
+    checks: Checks = field(default_factory=Checks)
+    evidence: tuple[Span, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    probabilities: dict[str, float] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON-ready values; one of these is one line of `--json`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Text that will not change any more, to be appended to what was committed before."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Revise:
+    """The current guess of what follows the committed text; it replaces the last guess."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The last event of a reply."""
+
+    result: Result
+
+
+Event = Commit | Revise | Done
