@@ -1,6 +1,6 @@
 """The model in PyTorch: what training runs and what the native engine must equal.
 
-layers      RMSNorm, gated feed-forward, initialisation
+layers      RMSNorm, dropout, gated feed-forward, initialisation
 attention   masks, rotary positions, self- and cross-attention
 encoder     the block-causal Transformer encoder
 decoder     the Transformer decoder

@@ -14,7 +14,7 @@ from duologue.model.attention import (
     decoder_mask,
     rotary_angles,
 )
-from duologue.model.layers import FeedForward, RMSNorm, init_weights
+from duologue.model.layers import Dropout, FeedForward, RMSNorm, init_weights
 from duologue.model.values import DecoderState, Memory, Target
 
 
@@ -29,7 +29,7 @@ class DecoderLayer(nn.Module):
         self.cross_attn = CrossAttention(config)
         self.ff_norm = RMSNorm(config.d_model, config.norm_eps)
         self.ff = FeedForward(config.d_model, config.d_ff)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

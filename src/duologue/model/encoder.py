@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from duologue.config import ModelConfig
 from duologue.model.attention import SelfAttention, additive, encoder_mask, rotary_angles
-from duologue.model.layers import FeedForward, RMSNorm, init_weights
+from duologue.model.layers import Dropout, FeedForward, RMSNorm, init_weights
 from duologue.model.values import Memory, Source
 
 
@@ -20,7 +20,7 @@ class EncoderLayer(nn.Module):
         self.attn = SelfAttention(config)
         self.ff_norm = RMSNorm(config.d_model, config.norm_eps)
         self.ff = FeedForward(config.d_model, config.d_ff)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

@@ -34,6 +34,26 @@ class FeedForward(nn.Module):
         return self.down(functional.silu(gate) * up)
 
 
+class Dropout(nn.Module):
+    """Dropout whose mask is the same at every position of a row, as in T5X.
+
+    Gal & Ghahramani 2016 (arXiv:1512.05287, section 4). It draws 1 / S of the random numbers, which
+    on a CPU is a tenth of a training step.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [B, S, D], or [B, D] for one position; the same shape."""
+        if not self.training or self.rate == 0:
+            return x
+        shape = (x.shape[0], 1, x.shape[-1]) if x.dim() == 3 else x.shape
+        keep = 1 - self.rate
+        return x * (torch.rand(shape, device=x.device, dtype=x.dtype) < keep).to(x.dtype).div_(keep)
+
+
 def init_weights(module: nn.Module, num_residuals: int) -> None:
     """Draw every matrix from N(0, 1 / fan_in); what ends a residual branch is smaller.
 

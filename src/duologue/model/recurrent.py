@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from duologue.config import ModelConfig
 from duologue.model.attention import cross_mask
-from duologue.model.layers import RMSNorm, init_weights
+from duologue.model.layers import Dropout, RMSNorm, init_weights
 from duologue.model.values import DecoderState, Memory, Source, Target
 
 
@@ -34,7 +34,7 @@ class RecurrentEncoder(nn.Module):
             RecurrentLayer(config.d_model, config.d_model) for _ in range(config.num_encoder_layers)
         )
         self.norm = RMSNorm(config.d_model, config.norm_eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         init_weights(self, 1)
 
     def forward(self, source: Source, embedded: Tensor, memory: Memory | None) -> Memory:
@@ -103,7 +103,7 @@ class RecurrentDecoder(nn.Module):
         )
         self.attn = AdditiveAttention(d_model)
         self.norm = RMSNorm(d_model, config.norm_eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         init_weights(self, 1)
 
     def forward(self, target: Target, embedded: Tensor, memory: Memory) -> Tensor:

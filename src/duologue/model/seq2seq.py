@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from duologue.config import ModelConfig
 from duologue.model.decoder import TransformerDecoder
 from duologue.model.encoder import TransformerEncoder
+from duologue.model.layers import Dropout
 from duologue.model.recurrent import RecurrentDecoder, RecurrentEncoder
 from duologue.model.values import DecoderState, Memory, Source, Target
 
@@ -50,7 +51,7 @@ class Seq2Seq(nn.Module):
         self.embed = Embedding(config.vocab_size, config.d_model)
         self.encoder = encoder(config, dropout)
         self.decoder = decoder(config, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, source: Source, target: Target) -> Tensor:
         """Decoder states [B, T, D] for known targets; logits() turns them into scores."""
