@@ -1,0 +1,190 @@
+"""Data sets on disk to examples: JSONL, TSV and text files, one row at a time.
+
+Target, Example    what a row trains
+Dataset            one data set: where it lies, what it is called, its examples
+open_datasets      the data sets of a mix, with names that tell them apart
+
+The formats are described, with examples that a test runs, in docs/reference/data.md.
+Knows nothing of tokens. What a row of each kind becomes is in rows.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any
+
+from duologue.config import DataConfig, DatasetConfig
+from duologue.data.lines import read_lines
+from duologue.data.rows import SPLITS, Example, Row, example_of, split_of
+from duologue.errors import DataError
+
+__all__ = ["Dataset", "open_datasets"]
+
+_COLUMNS = frozenset(
+    ("source", "target", "text", "label", "intent", "split", "src_lang", "tgt_lang", "lang")
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set of a mix, not read before it is asked for.
+
+    name    what reports call it
+    config  its settings
+    root    folder that the configured path starts from
+    """
+
+    name: str
+    config: DatasetConfig
+    root: Path
+
+    def examples(self, split: str = "train") -> Iterator[Example]:
+        """The examples of one split in the order of the file, at most `config.limit` of them.
+
+        Raises DataError, with file and line, for what the format does not allow.
+        """
+        return islice(self.examples_from(split, 1), self.config.limit)
+
+    def examples_from(self, split: str, first: int) -> Iterator[Example]:
+        """The examples of one split from line `first` of the file on, without a limit."""
+        if split not in SPLITS:
+            raise DataError(self.path, None, f"no split {split!r}; splits are {', '.join(SPLITS)}")
+        paths = self._paths(split)
+        if "{split}" in self.config.path and split != "train" and not paths[0].exists():
+            return
+        for row in self._reader()(paths, first):
+            if split_of(row, default=split if "{split}" in self.config.path else "train") == split:
+                yield example_of(row, self.name, self.config)
+
+    @property
+    def path(self) -> Path:
+        """The (first) file, as errors name it."""
+        return self._paths("train")[0]
+
+    def _paths(self, split: str) -> list[Path]:
+        path = self.config.path.replace("{split}", split)
+        return [self.root / Path(part).expanduser() for part in path.split(",")]
+
+    def _reader(self) -> Callable[[list[Path], int], Iterator[Row]]:
+        kind: str = self.config.format
+        if kind == "auto":
+            kind = _kind_by_name(self.config.path, self.path)
+        if kind == "text":
+            return self._text_rows
+        if "," in self.config.path:
+            raise DataError(
+                self.path, None, f"format {kind} takes one file, not {self.config.path}"
+            )
+        return self._jsonl_rows if kind == "jsonl" else self._tsv_rows
+
+    def _jsonl_rows(self, paths: list[Path], first: int) -> Iterator[Row]:
+        for line_no, line in read_lines(paths[0], first):
+            if line.strip():
+                yield Row(paths[0], line_no, _parsed(paths[0], line_no, line))
+
+    def _tsv_rows(self, paths: list[Path], first: int) -> Iterator[Row]:
+        path = paths[0]
+        head = next(read_lines(path), (1, ""))[1].split("\t")
+        has_header = len(head) >= 2 and len(set(head)) == len(head) and _COLUMNS.issuperset(head)
+        columns = head if has_header else self._default_columns()
+        for line_no, line in read_lines(path, max(first, 2 if has_header else 1)):
+            fields = line.split("\t")
+            if len(fields) != len(columns):
+                problem = f"{len(columns)} columns expected ({', '.join(columns)})"
+                raise DataError(path, line_no, f"{problem}, {len(fields)} found")
+            yield Row(path, line_no, dict(zip(columns, fields, strict=True)))
+
+    def _default_columns(self) -> list[str]:
+        return ["source", "target"] if self.config.tgt_lang else ["text", "label"]
+
+    def _text_rows(self, paths: list[Path], first: int) -> Iterator[Row]:
+        if len(paths) == 1:
+            for line_no, line in read_lines(paths[0], first):
+                if line.strip():
+                    yield Row(paths[0], line_no, {"text": line})
+            return
+        if len(paths) != 2:
+            raise DataError(paths[0], None, "a text pair is two files, written `A,B`")
+        languages = [path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+                     for path in paths]  # fmt: skip
+        sides = zip_longest(*(read_lines(path, first) for path in paths))
+        for source, target in sides:
+            if source is None or target is None:
+                longer, shorter = paths if target is None else paths[::-1]
+                raise DataError(longer, (source or target)[0], f"{shorter} has fewer lines")
+            row = {"source": source[1], "target": target[1]}
+            row["src_lang"] = self.config.src_lang or languages[0][1:]
+            row["tgt_lang"] = self.config.tgt_lang or languages[1][1:]
+            yield Row(paths[0], source[0], row)
+
+
+def _parsed(path: Path, line_no: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            path, line_no, f"not valid JSON: {error.msg}, column {error.colno}"
+        ) from None
+    except (ValueError, RecursionError):
+        raise DataError(
+            path, line_no, "not usable JSON: a number too long or lists too deep"
+        ) from None
+    if not isinstance(row, dict):
+        raise DataError(path, line_no, "a row is a JSON object in braces")
+    return row
+
+
+def _kind_by_name(pattern: str, path: Path) -> str:
+    name = pattern.removesuffix(".gz")
+    if "," in pattern or name.endswith(".txt"):
+        return "text"
+    for kind in ("jsonl", "tsv"):
+        if name.endswith(f".{kind}"):
+            return kind
+    raise DataError(
+        path, None, "unknown kind of file: end its name in .jsonl, .tsv or .txt, or set format"
+    )
+
+
+def open_datasets(config: DataConfig) -> tuple[Dataset, ...]:
+    """The data sets of a mix. Nothing is read; errors come when rows are asked for.
+
+    A set is called after its file (`mt/pydocs.jsonl.gz` is `pydocs`); where two sets would share
+    a name, the folder is put in front (`mt/tiny`, `dialogue/tiny`), and then a number behind.
+    """
+    root = Path(config.root).expanduser()
+    names = [_short_name(item.path) for item in config.sets]
+    counts = Counter(names)
+    names = [
+        f"{Path(item.path.split(',')[0]).parent.name}/{name}" if counts[name] > 1 else name
+        for name, item in zip(names, config.sets, strict=True)
+    ]
+    return tuple(
+        Dataset(name, item, root) for name, item in zip(_numbered(names), config.sets, strict=True)
+    )
+
+
+def _short_name(path: str) -> str:
+    first = Path(path.split(",")[0])
+    name = first.name.replace("{split}", "").strip("._-")
+    for suffix in (".gz", ".jsonl", ".tsv", ".txt"):
+        name = name.removesuffix(suffix)
+    if "," in path:
+        name = name.rsplit(".", 1)[0]
+    plain = ("", "gz", "jsonl", "tsv", "txt", "jsonl.gz", "tsv.gz", "txt.gz")
+    return first.parent.name or "data" if name in plain else name
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    counts = Counter(names)
+    seen: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        seen[name] += 1
+        unique.append(f"{name}#{seen[name]}" if counts[name] > 1 else name)
+    return unique
