@@ -1,0 +1,157 @@
+"""Beam search on the same decoding step: n-best lists, and streaming while it searches.
+
+Ranking is logprob / length ** length_penalty, where the length counts the end token; hypotheses
+that ended by themselves come before those that max_tokens cut. The search ends at
+beam_size * patience finished hypotheses (Kasai et al. 2022, arXiv:2204.05424, section 2). As in
+common toolkits an end token counts only among the beam_size best candidates of a step, which makes
+a beam of one the same as greedy search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from duologue.engine.sampling import Floats, Scores, filter_repeats, has_repeat_filter
+from duologue.engine.search import Finished, Hypothesis, Search, Step
+from duologue.types import FinishReason, Options
+
+if TYPE_CHECKING:
+    from duologue.engine.forward import DecoderState
+
+
+class _Beam(NamedTuple):
+    """An unfinished hypothesis; score ranks it (logprob after filters)."""
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    score: float
+
+
+class _Candidate(NamedTuple):
+    """A beam of this step, one id longer."""
+
+    score: float
+    row: int
+    idx: int
+
+
+class _Ended(NamedTuple):
+    """A finished hypothesis with what it is ranked by."""
+
+    rank: float
+    hypothesis: Hypothesis
+    attention: Floats | None
+
+
+class BeamSearch(Search):
+    """The beam_size best continuations at each step, best first; one row each."""
+
+    def __init__(
+        self,
+        state: DecoderState,
+        prefix_ids: Sequence[int],
+        eos_id: int,
+        options: Options,
+        record_attention: bool,
+    ) -> None:
+        super().__init__(state, prefix_ids, eos_id, options, record_attention)
+        self._beams = [_Beam((), (), 0.0)]
+        self._ended: list[_Ended] = []
+        self._num_committed = 0
+        self._has_filter = has_repeat_filter(options)
+
+    def _decide(self, scores: Scores) -> Step:
+        size = self._options.beam_size
+        grown: list[_Candidate] = []
+        for rank, candidate in enumerate(self._candidates(scores)):
+            if candidate.idx != self._eos_id:
+                grown.append(candidate)
+            elif rank < size:
+                self._end(candidate, scores)
+        beams = [self._extended(candidate, scores) for candidate in grown[:size]]
+        enough = len(self._ended) >= size * self._options.patience
+        if not enough and beams and len(beams[0].ids) == self._options.max_tokens:
+            for candidate, beam in zip(grown, beams, strict=False):
+                self._cut(candidate.row, beam)
+            beams = []
+        if enough or not beams:
+            return self._finish()
+        self._beams = beams
+        self._follow([candidate.row for candidate in grown[:size]])
+        return self._progress()
+
+    def _candidates(self, scores: Scores) -> list[_Candidate]:
+        """The 2 * beam_size best continuations, best first; enough even if half of them end."""
+        logits = scores.logits
+        if self._has_filter:
+            logits = np.stack(
+                [
+                    filter_repeats(row, beam.ids, self._options, self._eos_id)
+                    for row, beam in zip(logits, self._beams, strict=True)
+                ]
+            )
+        wanted = 2 * self._options.beam_size
+        # What is not among the wanted best of its own row is not among the wanted best of all.
+        place = min(wanted, logits.shape[1])
+        thresholds = np.partition(logits, -place, axis=1)[:, -place]
+        rows, ids = np.nonzero((logits >= thresholds[:, None]) & np.isfinite(logits))
+        base = np.array([beam.score for beam in self._beams]) - scores.log_norm
+        totals = base[rows] + logits[rows, ids]
+        best = np.argsort(-totals, kind="stable")[:wanted]
+        return [_Candidate(float(totals[i]), int(rows[i]), int(ids[i])) for i in best]
+
+    def _extended(self, candidate: _Candidate, scores: Scores) -> _Beam:
+        beam = self._beams[candidate.row]
+        logprob = scores.logprob(candidate.row, candidate.idx)
+        return _Beam((*beam.ids, candidate.idx), (*beam.logprobs, logprob), candidate.score)
+
+    def _follow(self, parents: list[int]) -> None:
+        """Give each beam its parent's state: the first child takes it, the others get forks."""
+        taken: set[int] = set()
+        states = []
+        for parent in parents:
+            state = self.states[parent]
+            states.append(state.fork() if parent in taken else state)
+            taken.add(parent)
+        self.states = states
+        self.next_ids = [beam.ids[-1] for beam in self._beams]
+
+    def _end(self, candidate: _Candidate, scores: Scores) -> None:
+        beam = self._beams[candidate.row]
+        logprob = sum(beam.logprobs) + scores.logprob(candidate.row, candidate.idx)
+        hypothesis = Hypothesis(beam.ids, logprob, beam.logprobs, "stop")
+        self._add_ended(candidate.row, hypothesis, candidate.score)
+
+    def _cut(self, row: int, beam: _Beam) -> None:
+        hypothesis = Hypothesis(beam.ids, sum(beam.logprobs), beam.logprobs, "length")
+        self._add_ended(row, hypothesis, beam.score)
+
+    def _add_ended(self, row: int, hypothesis: Hypothesis, score: float) -> None:
+        rank = score / hypothesis.num_scored**self._options.length_penalty
+        attention = self._attention(self.states[row], len(hypothesis.ids))
+        self._ended.append(_Ended(rank, hypothesis, attention))
+
+    def _finish(self) -> Step:
+        ranked = sorted(
+            self._ended, key=lambda end: (end.hypothesis.finish_reason != "stop", -end.rank)
+        )[: self._options.num_hypotheses]
+        finished = Finished(tuple(end.hypothesis for end in ranked), ranked[0].attention)
+        return Step(finished.best.ids[self._num_committed :], finished=finished)
+
+    def _progress(self) -> Step:
+        """Commit what all that can still win have in common; the best beam's rest is the tail."""
+        start = self._num_committed
+        rivals = [beam.ids for beam in self._beams]
+        rivals += [end.hypothesis.ids for end in self._ended]
+        stop = start
+        while all(len(ids) > stop for ids in rivals) and len({ids[stop] for ids in rivals}) == 1:
+            stop += 1
+        self._num_committed = stop
+        return Step(rivals[0][start:stop], rivals[0][stop:])
+
+    def best_so_far(self, reason: FinishReason) -> Hypothesis:
+        beam = self._beams[0]
+        return Hypothesis(beam.ids, sum(beam.logprobs), beam.logprobs, reason)
