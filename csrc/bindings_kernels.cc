@@ -1,0 +1,235 @@
+// duologue._native.log_softmax, and the submodule `kernels`: each kernel of each instruction set on
+// small arrays, one thread, for the tests that hold them against NumPy formulas.
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "bindings.h"
+#include "isa.h"
+#include "linear.h"
+#include "model.h"
+
+namespace duologue {
+
+template <class Body>
+static Result<float> map_rows(const Matrix& x, size_t columns, const Body& body) {
+  NewArray<float> y({x.shape(0), columns});
+  {
+    nb::gil_scoped_release release;
+    for (size_t row = 0; row < x.shape(0); ++row) {
+      body(x.data() + row * x.shape(1), y.data.get() + row * columns);
+    }
+  }
+  return y.release();
+}
+
+static Result<float> log_softmax(const Matrix& x, const std::string& isa) {
+  const Kernels& kernels = select_kernels(isa);
+  require(x.shape(1) > 0, "log_softmax needs at least one column");
+  const int64_t n = static_cast<int64_t>(x.shape(1));
+  return map_rows(x, x.shape(1),
+                  [&](const float* from, float* to) { kernels.log_softmax(from, to, n); });
+}
+
+static Result<float> softmax(const Matrix& x, const std::string& isa) {
+  const Kernels& kernels = select_kernels(isa);
+  const int64_t n = static_cast<int64_t>(x.shape(1));
+  return map_rows(x, x.shape(1), [&](const float* from, float* to) {
+    std::memcpy(to, from, n * sizeof(float));
+    kernels.softmax(to, n);
+  });
+}
+
+static Result<float> rms_norm(const Matrix& x, const Vector& weight, float eps,
+                              const std::string& isa) {
+  const Kernels& kernels = select_kernels(isa);
+  require(weight.shape(0) == x.shape(1), "weight must have one value for each column");
+  const int64_t n = static_cast<int64_t>(x.shape(1));
+  return map_rows(x, x.shape(1), [&](const float* from, float* to) {
+    kernels.rms_norm(from, weight.data(), to, n, eps);
+  });
+}
+
+static Result<float> silu_mul(const Matrix& x, const std::string& isa) {
+  const Kernels& kernels = select_kernels(isa);
+  require(x.shape(1) % 2 == 0, "silu_mul needs gates and as many values");
+  const size_t n = x.shape(1) / 2;
+  return map_rows(x, n, [&](const float* from, float* to) {
+    kernels.silu_mul(from, to, static_cast<int64_t>(n));
+  });
+}
+
+static nb::tuple quantize(const Matrix& x, const std::string& isa) {
+  const Kernels& kernels = select_kernels(isa);
+  const int64_t n = static_cast<int64_t>(x.shape(1));
+  NewArray<int8_t> bytes({x.shape(0), x.shape(1)});
+  NewArray<float> scale({x.shape(0)});
+  for (size_t row = 0; row < x.shape(0); ++row) {
+    scale.data[row] = kernels.quantize(x.data() + row * n, bytes.data.get() + row * n, n, n);
+  }
+  return nb::make_tuple(bytes.release(), scale.release());
+}
+
+static Result<float> run_linear(const Matrix& x, const WeightView& weight, int64_t threads,
+                                const std::string& isa) {
+  require(static_cast<int64_t>(x.shape(1)) == weight.shape[1], "x and w must have equal columns");
+  Runtime runtime(select_kernels(isa), threads);
+  const Linear packed(runtime.kernels, weight);
+  const int64_t rows = static_cast<int64_t>(x.shape(0));
+  NewArray<float> y({x.shape(0), static_cast<size_t>(packed.out())});
+  {
+    nb::gil_scoped_release release;
+    ThreadPool::Pass pass(runtime.pool);
+    linear(runtime, packed, x.data(), y.data.get(), rows);
+  }
+  return y.release();
+}
+
+static Result<float> linear_f32(const Matrix& x, const Matrix& w, int64_t threads,
+                                const std::string& isa) {
+  WeightView weight;
+  weight.f32 = w.data();
+  weight.shape = {static_cast<int64_t>(w.shape(0)), static_cast<int64_t>(w.shape(1))};
+  return run_linear(x, weight, threads, isa);
+}
+
+static Result<float> linear_s8(const Matrix& x, const Matrix8& w, const Vector& scale,
+                               int64_t threads, const std::string& isa) {
+  require(scale.shape(0) == w.shape(0), "w must have one scale for each row");
+  WeightView weight;
+  weight.s8 = w.data();
+  weight.scale = scale.data();
+  weight.shape = {static_cast<int64_t>(w.shape(0)), static_cast<int64_t>(w.shape(1))};
+  return run_linear(x, weight, threads, isa);
+}
+
+static Result<float> rotate(const Matrix& x, const Vector& cosine, const Vector& sine,
+                            int64_t heads, const std::string& isa) {
+  const Kernels& kernels = select_kernels(isa);
+  const int64_t n = static_cast<int64_t>(x.shape(1)), head_dim = heads > 0 ? n / heads : 0;
+  require(heads > 0 && head_dim % 2 == 0 && heads * head_dim == n, "heads must divide the columns");
+  require(2 * static_cast<int64_t>(cosine.shape(0)) == head_dim &&
+              2 * static_cast<int64_t>(sine.shape(0)) == head_dim,
+          "there must be one angle for each pair");
+  return map_rows(x, x.shape(1), [&](const float* from, float* to) {
+    std::memcpy(to, from, n * sizeof(float));
+    kernels.rotate(to, cosine.data(), sine.data(), heads, head_dim);
+  });
+}
+
+// keys and values [S, D] cut into spans of the given lengths, as a memory would hold them.
+static std::vector<KeyValues> make_spans(const Matrix& keys, const Matrix& values,
+                                         const std::vector<int64_t>& lengths,
+                                         std::vector<Span>& spans) {
+  const int64_t d = static_cast<int64_t>(keys.shape(1));
+  std::vector<KeyValues> parts;
+  int64_t first = 0;
+  for (const int64_t length : lengths) {
+    require(length > 0 && first + length <= static_cast<int64_t>(keys.shape(0)), "wrong lengths");
+    parts.emplace_back(length, d);
+    for (int64_t t = 0; t < length; ++t) {
+      const int64_t row = first + t;
+      parts.back().put(t, d, keys.data() + row * d, values.data() + row * d);
+    }
+    spans.push_back({parts.back().keys.data(), parts.back().values.data(), length});
+    first += length;
+  }
+  return parts;
+}
+
+static AttendTask make_task(const std::vector<Span>& spans, int64_t d, Buffer<float>& scores) {
+  int64_t stride = 0;
+  for (const Span& span : spans) stride += round_up(span.length, kBlock);
+  AttendTask task = {};
+  task.q_stride = d;
+  task.out_stride = d;
+  task.spans = spans.data();
+  task.num_spans = static_cast<int64_t>(spans.size());
+  task.d_model = d;
+  task.scores = scores.reserve(kMaxQueries * stride);
+  return task;
+}
+
+static void check_attention(const Matrix& q, const Matrix& keys, const Matrix& values) {
+  require(q.shape(1) == keys.shape(1) && keys.shape(1) == values.shape(1) &&
+              keys.shape(0) == values.shape(0),
+          "q, keys and values must fit each other");
+}
+
+static Result<float> attend(const Matrix& q, const Matrix& keys, const Matrix& values,
+                            const std::vector<int64_t>& lengths, int64_t heads,
+                            const std::string& isa) {
+  const Kernels& kernels = select_kernels(isa);
+  check_attention(q, keys, values);
+  const int64_t d = static_cast<int64_t>(q.shape(1)), rows = static_cast<int64_t>(q.shape(0));
+  require(heads > 0 && d % heads == 0, "heads must divide the columns");
+  std::vector<Span> spans;
+  const std::vector<KeyValues> parts = make_spans(keys, values, lengths, spans);
+  Buffer<float> scores;
+  AttendTask task = make_task(spans, d, scores);
+  NewArray<float> out({q.shape(0), q.shape(1)});
+  for (int64_t row = 0; row < rows; row += kMaxQueries) {
+    task.q = q.data() + row * d;
+    task.out = out.data.get() + row * d;
+    const int64_t count = rows - row < kMaxQueries ? rows - row : kMaxQueries;
+    for (int64_t head = 0; head < heads; ++head) kernels.attend(task, head, d / heads, count);
+  }
+  return out.release();
+}
+
+static Result<float> attend_additive(const Matrix& q, const Matrix& keys, const Matrix& values,
+                                     const std::vector<int64_t>& lengths, const Vector& score,
+                                     const std::string& isa) {
+  const Kernels& kernels = select_kernels(isa);
+  check_attention(q, keys, values);
+  require(score.shape(0) == q.shape(1), "score must have one value for each column");
+  const int64_t d = static_cast<int64_t>(q.shape(1));
+  std::vector<Span> spans;
+  const std::vector<KeyValues> parts = make_spans(keys, values, lengths, spans);
+  Buffer<float> scores;
+  AttendTask task = make_task(spans, d, scores);
+  return map_rows(q, q.shape(1), [&](const float* from, float* to) {
+    task.q = from;
+    task.out = to;
+    kernels.attend_additive(task, score.data());
+  });
+}
+
+// gates [2, 3D] are the products of input and state, biases [2, 3D] theirs; h [1, D].
+static Result<float> gru_cell(const Matrix& gates, const Matrix& biases, const Matrix& h,
+                              const std::string& isa) {
+  const Kernels& kernels = select_kernels(isa);
+  const size_t n = h.shape(1);
+  require(h.shape(0) == 1 && gates.shape(0) == 2 && gates.shape(1) == 3 * n &&
+              biases.shape(0) == 2 && biases.shape(1) == 3 * n,
+          "gates and biases must be [2, 3D], h [1, D]");
+  return map_rows(h, n, [&](const float* from, float* to) {
+    std::memcpy(to, from, n * sizeof(float));
+    kernels.gru_cell(gates.data(), gates.data() + 3 * n, biases.data(), biases.data() + 3 * n, to,
+                     static_cast<int64_t>(n));
+  });
+}
+
+void bind_kernels(nb::module_& module) {
+  using namespace nb::literals;
+  module.def("log_softmax", &log_softmax, "x"_a.noconvert(), "isa"_a = "",
+             "Natural log of the softmax of each row: [B, V] -> [B, V] float32.");
+  nb::module_ kernels = module.def_submodule("kernels", "Each kernel by itself, for tests.");
+  kernels.def("softmax", &softmax, "x"_a.noconvert(), "isa"_a);
+  kernels.def("rms_norm", &rms_norm, "x"_a.noconvert(), "weight"_a.noconvert(), "eps"_a, "isa"_a);
+  kernels.def("silu_mul", &silu_mul, "x"_a.noconvert(), "isa"_a);
+  kernels.def("quantize", &quantize, "x"_a.noconvert(), "isa"_a);
+  kernels.def("linear_f32", &linear_f32, "x"_a.noconvert(), "w"_a.noconvert(), "threads"_a,
+              "isa"_a);
+  kernels.def("linear_s8", &linear_s8, "x"_a.noconvert(), "w"_a.noconvert(),
+              "scale"_a.noconvert(), "threads"_a, "isa"_a);
+  kernels.def("rotate", &rotate, "x"_a.noconvert(), "cosine"_a.noconvert(), "sine"_a.noconvert(),
+              "heads"_a, "isa"_a);
+  kernels.def("attend", &attend, "q"_a.noconvert(), "keys"_a.noconvert(), "values"_a.noconvert(),
+              "lengths"_a, "heads"_a, "isa"_a);
+  kernels.def("attend_additive", &attend_additive, "q"_a.noconvert(), "keys"_a.noconvert(),
+              "values"_a.noconvert(), "lengths"_a, "score"_a.noconvert(), "isa"_a);
+  kernels.def("gru_cell", &gru_cell, "gates"_a.noconvert(), "biases"_a.noconvert(),
+              "h"_a.noconvert(), "isa"_a);
+}
+
+}  // namespace duologue

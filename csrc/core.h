@@ -1,0 +1,126 @@
+// Duologue's native engine: the arithmetic of inference, from ids to logits.
+//
+// This header is the table of contents: every function that works on arrays is declared here, once,
+// with its shapes. Arrays are row-major float32 unless a line says otherwise; `s8` is int8_t.
+// B rows of a batch, S or T tokens, D d_model, F d_ff, H heads, K head_dim, V vocabulary, L layers.
+//
+//   Kernels      what is written for each instruction set: plain pointers and sizes, no allocation
+//   linear.h     packed weights and y = x W^T over threads
+//   model.h      configuration, weights, Segment (one encoded turn), DecoderState (one decoding row)
+//   encoder.cc   encode()        decoder.cc   decode_step()
+//
+// Reading order: core.h, lanes.h, norm.cc, linear.h, attention.cc, recurrent.cc, threads.h, model.h,
+// encoder.cc, decoder.cc, bindings.cc.
+#pragma once
+
+#include <cstdint>
+
+namespace duologue {
+
+// Tokens of one block of stored keys. Keys lie as [blocks][D][kBlock]: the tokens of a block are
+// neighbours, so that one vector holds one key dimension of 16 tokens and a score needs no sum across
+// the lanes. The same on every processor, because memories are saved in this layout.
+constexpr int64_t kBlock = 16;
+
+constexpr int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+
+// A weight matrix as the kernels read it; packed by Linear (linear.h).
+//   f32     [panels][in][panel_f32]           or null
+//   s8      [panels][in_padded/4][panel_s8][4]  or null; each value plus the set's weight_offset
+//   scale   [panels * panel]  of s8: w = s8 * scale
+struct PackedWeight {
+  const float* f32;
+  const uint8_t* s8;
+  const float* scale;
+  int64_t in;
+  int64_t out;
+};
+
+// One product y (+)= x W^T; a kernel call does a range of its panels and rows.
+//   x_f32    [rows, in]
+//   x_s8     [rows, s8_stride] quantised rows, zero from `in` on; x_scale [rows]
+//   y        [rows, out]
+//   is_added true adds to what is in y (residual)
+struct LinearTask {
+  PackedWeight w;
+  const float* x_f32;
+  const int8_t* x_s8;
+  const float* x_scale;
+  int64_t s8_stride;
+  float* y;
+  bool is_added;
+};
+
+struct Tile {
+  int64_t panel_begin, panel_end, row_begin, row_end;
+};
+
+// A run of stored tokens: keys [ceil(length/kBlock)][D][kBlock], values [length, D].
+struct Span {
+  const float* keys;
+  const float* values;
+  int64_t length;
+};
+
+// Attention of queries over spans, as if these were one array.
+//   q, out   first query and first result; rows lie q_stride and out_stride apart
+//   scores   scratch [kMaxQueries][spans, each padded to kBlock]; holds the weights of the last call
+struct AttendTask {
+  const float* q;
+  int64_t q_stride;
+  float* out;
+  int64_t out_stride;
+  const Span* spans;
+  int64_t num_spans;
+  int64_t d_model;
+  float* scores;
+};
+
+constexpr int64_t kMaxQueries = 4;
+
+// The functions that are compiled once for each instruction set. Callers have checked all shapes.
+struct Kernels {
+  const char* name;
+  int64_t panel_f32;      // outputs of one packed f32 panel
+  int64_t panel_s8;       // outputs of one packed s8 panel
+  uint8_t weight_offset;  // added to packed s8 weights: 128 where the product wants them unsigned
+
+  // linear_f32.h, linear_*.cc ----------------------------------------------------------------------
+  // y[r, o] (+)= sum_i x[r, i] w[o, i]
+  void (*linear_f32)(const LinearTask& task, const Tile& tile);
+  // y[r, o] (+)= x_scale[r] scale[o] sum_i x_s8[r, i] w_s8[o, i]; the sum is exact in int32, so
+  // every instruction set gives the same integers (Linear refuses an `in` that could overflow)
+  void (*linear_s8)(const LinearTask& task, const Tile& tile);
+
+  // norm.cc: each works on one row ------------------------------------------------------------------
+  // q [padded] s8 = round(x / scale), zero from n on; returns scale = max|x| / 127
+  float (*quantize)(const float* x, int8_t* q, int64_t n, int64_t padded);
+  // y = x / sqrt(mean(x^2) + eps) * weight. Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4
+  void (*rms_norm)(const float* x, const float* weight, float* y, int64_t n, float eps);
+  // x [n] becomes exp(x - max) / sum
+  void (*softmax)(float* x, int64_t n);
+  // y = x - max - log(sum(exp(x - max))); y may be x
+  void (*log_softmax)(const float* x, float* y, int64_t n);
+  // y [n] = silu(x[0:n]) * x[n:2n]; y may be x. Shazeer 2020, arXiv:2002.05202
+  void (*silu_mul)(const float* x, float* y, int64_t n);
+
+  // attention.cc ------------------------------------------------------------------------------------
+  // x [H, K] turned by the angles whose cosines and sines are [K/2]: halves of a head are the pairs.
+  // Su et al. 2021, arXiv:2104.09864, section 3.4.2
+  void (*rotate)(float* x, const float* cosine, const float* sine, int64_t heads, int64_t head_dim);
+  // out = softmax(q . k / sqrt(K)) v of one head for 1 to kMaxQueries queries; zero without tokens.
+  // Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1
+  void (*attend)(const AttendTask& task, int64_t head, int64_t head_dim, int64_t num_queries);
+
+  // recurrent.cc ------------------------------------------------------------------------------------
+  // out = softmax_m(score . tanh(q + key_m)) value_m for one query [D]; zero without tokens.
+  // Bahdanau et al. 2015, arXiv:1409.0473, appendix A.1.2
+  void (*attend_additive)(const AttendTask& task, const float* score);
+  // h [D] becomes the next state, from the products gate_x, gate_h [3D] (reset, update, new) and the
+  // biases bias_x, bias_h [3D]. Cho et al. 2014, arXiv:1406.1078; the reset gate multiplies the
+  // product, as in PyTorch's GRUCell
+  void (*gru_cell)(const float* gate_x, const float* gate_h, const float* bias_x,
+                   const float* bias_h, float* h, int64_t n);
+};
+
+}  // namespace duologue

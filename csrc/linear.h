@@ -1,0 +1,106 @@
+// Packed weight matrices, and y = x W^T over the threads of a pool.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "core.h"
+#include "threads.h"
+
+namespace duologue {
+
+// An array that starts at a cache line. Grows only; growing loses what was in it.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(int64_t size) { reserve(size); }
+
+  // At least `size` values of room; returns where they are. New room is filled with zeros.
+  T* reserve(int64_t size) {
+    if (size > size_) {
+      const size_t bytes = static_cast<size_t>(size) * sizeof(T);
+      data_.reset(static_cast<T*>(::operator new(bytes, kAlignment)));
+      std::memset(data_.get(), 0, bytes);
+      size_ = size;
+    }
+    return data_.get();
+  }
+  T* data() { return data_.get(); }
+  const T* data() const { return data_.get(); }
+  int64_t size() const { return size_; }
+
+ private:
+  static constexpr std::align_val_t kAlignment{64};
+  struct Free {
+    void operator()(T* p) const { ::operator delete(p, kAlignment); }
+  };
+  std::unique_ptr<T, Free> data_;
+  int64_t size_ = 0;
+};
+
+// A weight as the caller holds it: f32, or s8 with a scale [out] for each output; row-major.
+struct WeightView {
+  const float* f32 = nullptr;
+  const int8_t* s8 = nullptr;
+  const float* scale = nullptr;
+  std::vector<int64_t> shape;
+};
+
+// A weight matrix [out, in], packed once for the instruction set in use (layouts: core.h).
+class Linear {
+ public:
+  Linear() = default;
+  // `weight.shape` is [out, in]. Throws std::invalid_argument when `in` is so large that a sum of
+  // bytes could overflow.
+  Linear(const Kernels& kernels, const WeightView& weight);
+
+  bool is_quantized() const { return s8_.size() > 0; }
+  int64_t in() const { return in_; }
+  int64_t out() const { return out_; }
+  PackedWeight packed() const { return {f32_.data(), s8_.data(), scale_.data(), in_, out_}; }
+
+  // y [in] = factor * row `row` of the matrix: the way to look up an embedding.
+  void read_row(int64_t row, float factor, float* y) const;
+
+ private:
+  int64_t in_ = 0;
+  int64_t out_ = 0;
+  int64_t panel_ = 1;
+  uint8_t weight_offset_ = 0;
+  Buffer<float> f32_;
+  Buffer<uint8_t> s8_;
+  Buffer<float> scale_;
+};
+
+// What every step of a forward pass works with.
+struct Runtime {
+  Runtime(const Kernels& chosen, int64_t threads) : kernels(chosen), pool(threads) {}
+
+  const Kernels& kernels;
+  ThreadPool pool;
+  Buffer<int8_t> quantized;   // activations of the product in progress
+  Buffer<float> quantized_scale;
+};
+
+// y [rows, out] = x [rows, in] W^T, or += when is_added. x and y must not overlap.
+void linear(Runtime& runtime, const Linear& weight, const float* x, float* y, int64_t rows,
+            bool is_added = false);
+
+// Calls body(row) for each row, over the threads when there are many rows.
+template <class Body>
+void for_rows(Runtime& runtime, int64_t rows, const Body& body) {
+  // Waking up for one row costs as much as computing it.
+  constexpr int64_t kRowsPerPiece = 8;
+  const int64_t pieces = (rows + kRowsPerPiece - 1) / kRowsPerPiece;
+  runtime.pool.parallel_for(pieces, [&](int64_t piece, int64_t) {
+    const int64_t begin = piece * kRowsPerPiece;
+    const int64_t end = begin + kRowsPerPiece < rows ? begin + kRowsPerPiece : rows;
+    for (int64_t row = begin; row < end; ++row) body(row);
+  });
+}
+
+}  // namespace duologue

@@ -1,0 +1,103 @@
+// Functions of one row: quantisation, RMSNorm, softmax, activations. Compiled for each instruction
+// set; contracts are in core.h.
+#include "kernels.h"
+#include "lanes.h"
+
+#include <cmath>
+
+namespace duologue {
+namespace DUOLOGUE_ISA {
+
+static float max_of(const float* x, int64_t n) {
+  constexpr float kLowest = -3.4e38f;
+  Lanes top = fill(kLowest);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) top = max(top, load(x + i));
+  if (i < n) top = max(top, load_part(x + i, n - i, kLowest));
+  return max_lanes(top);
+}
+
+float quantize(const float* x, int8_t* q, int64_t n, int64_t padded) {
+  Lanes top = Lanes{};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) top = max(top, max(load(x + i), -load(x + i)));
+  if (i < n) {
+    const Lanes part = load_part(x + i, n - i);
+    top = max(top, max(part, -part));
+  }
+  const float largest = max_lanes(top);
+  const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+  const auto to_bytes = [inverse](Lanes v) {
+    return __builtin_convertvector(bits(v * inverse + kRoundMagic) - kRoundMagicBits, ByteLanes);
+  };
+  for (i = 0; i + kLanes <= n; i += kLanes) {
+    const ByteLanes bytes = to_bytes(load(x + i));
+    std::memcpy(q + i, &bytes, kLanes);
+  }
+  if (i < n) {
+    const ByteLanes bytes = to_bytes(load_part(x + i, n - i));
+    std::memcpy(q + i, &bytes, n - i);
+  }
+  std::memset(q + n, 0, padded - n);
+  return largest / 127.0f;
+}
+
+void rms_norm(const float* x, const float* weight, float* y, int64_t n, float eps) {
+  Lanes total = Lanes{};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) total = fma(load(x + i), load(x + i), total);
+  float sum = sum_lanes(total);
+  for (; i < n; ++i) sum += x[i] * x[i];
+  const float inverse = 1.0f / std::sqrt(sum / static_cast<float>(n) + eps);
+  for (i = 0; i + kLanes <= n; i += kLanes) store(y + i, load(x + i) * inverse * load(weight + i));
+  for (; i < n; ++i) y[i] = x[i] * inverse * weight[i];
+}
+
+// Writes exp(x - shift) to y and returns the sum.
+static float exp_and_sum(const float* x, float* y, int64_t n, float shift) {
+  Lanes total = Lanes{};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Lanes e = exp(load(x + i) - shift);
+    total += e;
+    store(y + i, e);
+  }
+  float sum = sum_lanes(total);
+  if (i < n) {
+    const Lanes e = exp(load_part(x + i, n - i) - shift);
+    store_part(y + i, e, n - i);
+    for (int64_t lane = 0; lane < n - i; ++lane) sum += e[lane];
+  }
+  return sum;
+}
+
+void softmax(float* x, int64_t n) {
+  const float inverse = 1.0f / exp_and_sum(x, x, n, max_of(x, n));
+  for (int64_t i = 0; i < n; ++i) x[i] *= inverse;
+}
+
+void log_softmax(const float* x, float* y, int64_t n) {
+  const float top = max_of(x, n);
+  Lanes total = Lanes{};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) total += exp(load(x + i) - top);
+  float sum = sum_lanes(total);
+  for (; i < n; ++i) sum += std::exp(x[i] - top);
+  const float shift = top + std::log(sum);
+  for (i = 0; i < n; ++i) y[i] = x[i] - shift;
+}
+
+void silu_mul(const float* x, float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Lanes gate = load(x + i);
+    store(y + i, gate * sigmoid(gate) * load(x + n + i));
+  }
+  if (i < n) {
+    const Lanes gate = load_part(x + i, n - i);
+    store_part(y + i, gate * sigmoid(gate) * load_part(x + n + i, n - i), n - i);
+  }
+}
+
+}  // namespace DUOLOGUE_ISA
+}  // namespace duologue
