@@ -10,6 +10,7 @@ that one encoded dialogue trains all of its replies.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,6 @@ from duologue.data.encoding import Encoded
 
 Int = NDArray[np.int32]
 NO_LOSS = -1
-BAND_TOKENS = 4  # sources whose lengths differ by less are sorted by target length
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def cut(pool: Sequence[Encoded], batch_tokens: int) -> list[list[Encoded]]:
     """
     groups: list[list[Encoded]] = []
     longest_source = longest_target = 0
-    for example in sorted(pool, key=_sort_key):
+    for example in _by_length(pool, batch_tokens):
         source = max(longest_source, example.num_source_tokens)
         target = max(longest_target, example.num_target_tokens)
         if groups and (len(groups[-1]) + 1) * (source + target) <= batch_tokens:
@@ -142,8 +142,27 @@ def cut(pool: Sequence[Encoded], batch_tokens: int) -> list[list[Encoded]]:
     return groups
 
 
-def _sort_key(example: Encoded) -> tuple[int, int]:
-    """By source length in bands; up and down by target length, so that bands join smoothly."""
-    band = example.num_source_tokens // BAND_TOKENS
-    target = example.num_target_tokens
-    return band, target if band % 2 else -target
+def _by_length(pool: Sequence[Encoded], batch_tokens: int) -> list[Encoded]:
+    """The pool in an order in which neighbours are alike in source and in target length.
+
+    Sorted by source length, cut into slices of about equally many tokens, each slice sorted by
+    target length, up and down in turn so that slices join smoothly. With n batches in the pool,
+    1.5 * sqrt(n) slices left the least padding on a mix of all tasks: 12 % at n = 100, where
+    sorting by S + T left 36 %.
+    """
+    num_tokens = sum(map(_num_tokens, pool))
+    num_slices = max(1, round(1.5 * math.sqrt(num_tokens / batch_tokens)))
+    slices: list[list[Encoded]] = [[] for _ in range(num_slices)]
+    tokens_before = 0
+    for example in sorted(pool, key=lambda example: example.num_source_tokens):
+        slices[tokens_before * num_slices // num_tokens].append(example)
+        tokens_before += _num_tokens(example)
+    ordered: list[Encoded] = []
+    for index, part in enumerate(slices):
+        part.sort(key=lambda example: example.num_target_tokens, reverse=index % 2 == 1)
+        ordered += part
+    return ordered
+
+
+def _num_tokens(example: Encoded) -> int:
+    return example.num_source_tokens + example.num_target_tokens

@@ -1,6 +1,5 @@
 """Data sets on disk to examples: JSONL, TSV and text files, one row at a time.
 
-Target, Example    what a row trains
 Dataset            one data set: where it lies, what it is called, its examples
 open_datasets      the data sets of a mix, with names that tell them apart
 
@@ -22,8 +21,6 @@ from duologue.config import DataConfig, DatasetConfig
 from duologue.data.lines import read_lines
 from duologue.data.rows import SPLITS, Example, Row, example_of, split_of
 from duologue.errors import DataError
-
-__all__ = ["Dataset", "open_datasets"]
 
 _COLUMNS = frozenset(
     ("source", "target", "text", "label", "intent", "split", "src_lang", "tgt_lang", "lang")
@@ -68,7 +65,7 @@ class Dataset:
 
     def _paths(self, split: str) -> list[Path]:
         path = self.config.path.replace("{split}", split)
-        return [self.root / Path(part).expanduser() for part in path.split(",")]
+        return [self.root / Path(part.strip()).expanduser() for part in path.split(",")]
 
     def _reader(self) -> Callable[[list[Path], int], Iterator[Row]]:
         kind: str = self.config.format
@@ -90,9 +87,11 @@ class Dataset:
     def _tsv_rows(self, paths: list[Path], first: int) -> Iterator[Row]:
         path = paths[0]
         head = next(read_lines(path), (1, ""))[1].split("\t")
-        has_header = len(head) >= 2 and len(set(head)) == len(head) and _COLUMNS.issuperset(head)
+        has_header = _is_header(path, head)
         columns = head if has_header else self._default_columns()
         for line_no, line in read_lines(path, max(first, 2 if has_header else 1)):
+            if not line.strip():
+                continue
             fields = line.split("\t")
             if len(fields) != len(columns):
                 problem = f"{len(columns)} columns expected ({', '.join(columns)})"
@@ -107,20 +106,38 @@ class Dataset:
             for line_no, line in read_lines(paths[0], first):
                 if line.strip():
                     yield Row(paths[0], line_no, {"text": line})
-            return
-        if len(paths) != 2:
+        elif len(paths) == 2:
+            yield from self._pairs(paths[0], paths[1], first)
+        else:
             raise DataError(paths[0], None, "a text pair is two files, written `A,B`")
-        languages = [path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-                     for path in paths]  # fmt: skip
-        sides = zip_longest(*(read_lines(path, first) for path in paths))
-        for source, target in sides:
-            if source is None or target is None:
-                longer, shorter = paths if target is None else paths[::-1]
-                raise DataError(longer, (source or target)[0], f"{shorter} has fewer lines")
-            row = {"source": source[1], "target": target[1]}
-            row["src_lang"] = self.config.src_lang or languages[0][1:]
-            row["tgt_lang"] = self.config.tgt_lang or languages[1][1:]
-            yield Row(paths[0], source[0], row)
+
+    def _pairs(self, source: Path, target: Path, first: int) -> Iterator[Row]:
+        languages = {
+            "src_lang": self.config.src_lang or _language_by_name(source),
+            "tgt_lang": self.config.tgt_lang or _language_by_name(target),
+        }
+        for left, right in zip_longest(read_lines(source, first), read_lines(target, first)):
+            if left is None or right is None:
+                longer, shorter = (source, target) if right is None else (target, source)
+                line_no = (left or right)[0]
+                raise DataError(longer, line_no, f"no such line in the other file, {shorter}")
+            yield Row(source, left[0], {"source": left[1], "target": right[1], **languages})
+
+
+def _is_header(path: Path, head: list[str]) -> bool:
+    """Whether the first line of a TSV names its columns."""
+    known = [column for column in head if column in _COLUMNS]
+    if known and (len(known) < len(head) or len(set(head)) < len(head) or len(head) < 2):
+        columns = ", ".join(sorted(_COLUMNS))
+        raise DataError(
+            path, 1, f"looks like a header; its columns must be two or more of {columns}"
+        )
+    return bool(known)
+
+
+def _language_by_name(path: Path) -> str:
+    """`talks.en` and `talks.en.gz` are in `en`."""
+    return Path(path.name.removesuffix(".gz")).suffix.removeprefix(".")
 
 
 def _parsed(path: Path, line_no: int, line: str) -> dict[str, Any]:

@@ -79,8 +79,9 @@ def encode(example: Example, tokenizer: Tokenizer) -> Encoded:
     targets = []
     for target in example.targets:
         prefix = prefix_ids(tokenizer, target.task, target.language)
-        if target.task == "reply" and target.limit < len(segments):
-            text = segments[target.limit][1:]  # the reply is the next segment, encoded already
+        following = example.segments[target.limit : target.limit + 1]
+        if following and following[0].text == target.text:
+            text = segments[target.limit][1:]  # a reply is the next segment, encoded already
         else:
             text = tuple(tokenizer.encode(target.text))
         targets.append(EncodedTarget(tuple(prefix), text, target.limit))

@@ -34,10 +34,10 @@ def read_lines(path: Path, first: int = 1) -> Iterator[tuple[int, str]]:
                     raise DataError(path, line_no, f"longer than {MAX_LINE_BYTES} bytes")
                 if line_no >= first:
                     yield line_no, _decoded(path, line_no, raw)
-    except (EOFError, zlib.error):
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        if line_no == 0:
+            raise DataError(path, None, "not a gzip file, or a damaged one") from None
         raise DataError(path, line_no + 1, "the gzip file is cut short or damaged") from None
-    except gzip.BadGzipFile:
-        raise DataError(path, None, "not a gzip file, although its name ends in .gz") from None
     except OSError as error:
         raise DataError(path, None, f"cannot be read: {error.strerror or error}") from None
 

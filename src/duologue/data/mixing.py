@@ -80,7 +80,7 @@ class ShuffledRows:
         if not self._block:
             self._read_block()
         cursor = self._cursor
-        if cursor.offset == len(self._block):
+        if cursor.offset >= len(self._block):
             cursor.line = max(example.line for example in self._block) + 1
             cursor.taken += len(self._block)
             cursor.offset = 0
@@ -195,23 +195,30 @@ class BatchStream:
         Draws one pool again and skips lines that were read, a matter of seconds. Raises
         CheckpointError if the state belongs to another seed or another mix of sets.
         """
-        if state.get("seed") != self._seed or set(state.get("sets", ())) != set(self.counts):
-            raise CheckpointError("the checkpoint was trained with another seed or other data sets")
-        for dataset, rows in zip(self._datasets, self._sets, strict=True):
-            rows.restore(state["sets"][dataset.name])
-            self.counts[dataset.name] = Counts(*state["counts"][dataset.name])
-        self._pool_idx = state["pool"]
+        try:
+            if state["seed"] != self._seed or set(state["sets"]) != set(self.counts):
+                raise CheckpointError("the batches were drawn with another seed or other data sets")
+            for dataset, rows in zip(self._datasets, self._sets, strict=True):
+                rows.restore(state["sets"][dataset.name])
+                self.counts[dataset.name] = Counts(*state["counts"][dataset.name])
+            self._pool_idx, used = int(state["pool"]), int(state["used"])
+            self._weights = list(map(float, state["weights"]))
+        except (KeyError, TypeError, ValueError):
+            raise CheckpointError("the place in the training data is damaged") from None
         self._pool_start = self._snapshot()
         self._batches, self._used = [], 0
-        if state["used"]:
+        if used:
             self._fill_pool()
-            self._used = state["used"]
+            self._used = used
+        if used > len(self._batches):
+            raise CheckpointError("the data sets have changed since the checkpoint was written")
 
     def _snapshot(self) -> dict[str, Any]:
         cursors = zip(self._datasets, self._sets, strict=True)
         return {
             "seed": self._seed,
             "pool": self._pool_idx,
+            "weights": self._weights,
             "sets": {dataset.name: rows.state() for dataset, rows in cursors},
             "counts": {name: list(astuple(counts)) for name, counts in self.counts.items()},
         }

@@ -257,18 +257,29 @@ def _dialogue(origin: _Origin, row: Row) -> Example:
 
 
 def _flattened(row: Row, value: Any) -> str:
-    """A knowledge-base result as plain text: `key: value; key: value`, one entry a line."""
+    """A knowledge-base result as plain text: one entry a line, whole entries up to MAX_KB_CHARS.
+
+    An object becomes `key: value; key: value`. Several objects with the same keys become a table:
+    a line `key; key`, then a line `value; value` for each.
+    """
     if isinstance(value, str) and value[:1] in ("{", "["):
         with contextlib.suppress(ValueError):  # a text that merely begins like JSON stays
             value = json.loads(value)
-    entries = value if isinstance(value, list) else [value]
-    text = ""
-    for entry in map(_flat, entries):
-        longer = f"{text}\n{entry}" if text else entry
-        if len(longer) > MAX_KB_CHARS:
-            return text or entry[:MAX_KB_CHARS]
-        text = longer
+    lines = _table(value) if isinstance(value, list) else [_flat(value)]
+    text = lines[0][:MAX_KB_CHARS] if lines else ""
+    for line in lines[1:]:
+        if len(text) + 1 + len(line) > MAX_KB_CHARS:
+            break
+        text += f"\n{line}"
     return row.checked(text, "kb")
+
+
+def _table(entries: list[Any]) -> list[str]:
+    is_table = len(entries) > 1 and all(isinstance(entry, dict) for entry in entries)
+    if not is_table or any(entry.keys() != entries[0].keys() for entry in entries):
+        return [_flat(entry) for entry in entries]
+    keys = list(entries[0])
+    return ["; ".join(keys), *("; ".join(_flat(entry[key]) for key in keys) for entry in entries)]
 
 
 def _flat(value: Any) -> str:

@@ -5,21 +5,28 @@ Each function reads the train rows once, in the order of the files.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from duologue.data.augment import can_train
 from duologue.data.dataset import Dataset
 
 
-def texts(datasets: Sequence[Dataset]) -> Iterator[str]:
-    """Every text of the train rows, sources and targets, for training a tokenizer."""
+def texts(datasets: Sequence[Dataset], max_set_chars: int | None = None) -> Iterator[str]:
+    """The texts of the train rows, sources and targets, for training a tokenizer.
+
+    max_set_chars  about how many characters of each set, so that no set decides alone; None is all
+    """
     for dataset in datasets:
+        room = max_set_chars if max_set_chars is not None else math.inf
         for example in dataset.examples("train"):
-            for turn in example.segments:
-                yield turn.text
-            for target in example.targets:
-                if target.task != "reply" or target.limit == len(example.segments):
-                    yield target.text
+            if room <= 0:
+                break
+            seen = {turn.text for turn in example.segments}  # replies are segments as well
+            targets = [target.text for target in example.targets if target.text not in seen]
+            for text in [*(turn.text for turn in example.segments), *targets]:
+                room -= len(text)
+                yield text
 
 
 def label_sets(datasets: Sequence[Dataset]) -> dict[str, tuple[str, ...]]:
