@@ -181,9 +181,9 @@ def test_evaluate_counts_what_results_warn_of() -> None:
     assert done.warnings == {
         "source_truncated": 0,
         "trimmed_turns": 1,
-        "repetition": 1,
         "cut_at_max_tokens": 1,
     }
+    assert done.scores["loop_rate"].value == 1
 
 
 class CountingForward:

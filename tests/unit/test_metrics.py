@@ -13,7 +13,6 @@ from duologue.errors import InputError
 from duologue.evaluation import metrics
 
 LABELS = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd")), min_size=1)
-TOKENS = st.lists(st.sampled_from(["a", "b", "c"]), max_size=24)
 
 
 def bleu_by_formula(hypothesis: list[str], reference: list[str]) -> float:
@@ -120,52 +119,6 @@ def test_repetition_rate_is_the_mean_over_texts() -> None:
     assert metrics.repetition_rate(texts, 2) == 0.25
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "well i do not know i do not know i do not know",
-        "no no no no no no no no",
-        "the the the the the the the the end",
-        "我不知道。我不知道。我不知道。",
-    ],
-)
-def test_has_loop_finds_a_phrase_that_repeats(text: str) -> None:
-    assert metrics.has_loop(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "no no no, that is fine",
-        "i do not know i do not know",
-        "a table for two, a table for three, a table for four",
-        "very very very very good",
-    ],
-)
-def test_has_loop_leaves_ordinary_emphasis_alone(text: str) -> None:
-    assert not metrics.has_loop(text)
-
-
-@given(TOKENS)
-def test_has_loop_equals_trying_every_start_and_length(tokens: list[str]) -> None:
-    def repeats(start: int, size: int) -> int:
-        count = 1
-        while tokens[start : start + size] == tokens[start + count * size :][:size]:
-            count += 1
-        return count
-
-    found = False
-    for size in range(1, len(tokens) + 1):
-        for start in range(len(tokens) - size + 1):
-            # A started repetition counts by the words of it that are there.
-            end = start + size
-            while end < len(tokens) and tokens[end] == tokens[end - size]:
-                end += 1
-            found = found or (repeats(start, size) >= 3 and end - start >= 8)
-    assert metrics.has_loop(" ".join(tokens)) == found
-
-
 @pytest.mark.parametrize("score", [metrics.accuracy, metrics.macro_f1, metrics.chrf])
 def test_scores_refuse_lists_of_different_lengths(score: object) -> None:
     with pytest.raises(InputError, match="got 1 and 2"):
@@ -179,5 +132,3 @@ def test_scores_of_nothing_are_refused() -> None:
         metrics.perplexity([])
     with pytest.raises(InputError):
         metrics.repetition_rate([])
-    with pytest.raises(InputError):
-        metrics.loop_rate([])

@@ -70,6 +70,7 @@ __all__ = [
     "model_info",
     "quantize",
     "quantize_weights",
+    "read_card",
     "save_model",
     "weight_spec",
 ]
@@ -244,6 +245,14 @@ def load_config(folder: Path) -> ModelConfig:
         return from_dict(ModelConfig, values, str(path))
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
+
+
+def read_card(folder: Path) -> str:
+    """The model card (Markdown); empty if the folder has none."""
+    try:
+        return (folder / CARD).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def model_info(folder: Path) -> ModelInfo:

@@ -106,7 +106,7 @@ def _scores(cases: Cases, results: list[Result], logprobs: list[list[float]]) ->
         "bleu": metrics.bleu(texts, expected, "zh" if is_zh else "en"),
         "chrf": metrics.chrf(texts, expected),
         "perplexity": Score(metrics.perplexity(logprobs)),
-        "loop_rate": Score(metrics.loop_rate(texts)),
+        "loop_rate": Score(sum(result.checks.repetition for result in results) / len(results)),
     }
     if cases.task == "reply":
         scores |= {
@@ -121,7 +121,6 @@ def _warnings(results: list[Result]) -> dict[str, int]:
     return {
         "source_truncated": sum(bool(result.checks.source_truncated) for result in results),
         "trimmed_turns": sum(bool(result.checks.trimmed_turns) for result in results),
-        "repetition": sum(result.checks.repetition for result in results),
         "cut_at_max_tokens": sum(result.finish_reason == "length" for result in results),
     }
 

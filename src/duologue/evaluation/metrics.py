@@ -5,8 +5,8 @@ accuracy, macro_f1             labels
 intent_scores                  labels with an out-of-scope class
 perplexity                     natural-log probabilities of reference tokens
 distinct_n, repetition_rate    how varied replies are, how much each repeats itself
-loop_rate                      how many replies got stuck
 
+Whether a reply got stuck in a loop, its result says itself (types.Checks.repetition).
 Shares are between 0 and 1; BLEU and chrF are between 0 and 100, as everywhere else.
 """
 
@@ -24,8 +24,6 @@ from duologue.errors import InputError
 
 OUT_OF_SCOPE = "oos"
 _WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]|\w+|[^\w\s]")
-_LOOP_REPEATS = 3  # occurrences in a row; "no, no, no" alone is not a loop
-_LOOP_WORDS = 8  # words that they cover together
 
 
 @dataclass(frozen=True)
@@ -121,26 +119,6 @@ def repetition_rate(texts: Sequence[str], n: int = 4) -> float:
         grams = list(_ngrams(words(text), n))
         rates.append(1 - len(set(grams)) / len(grams) if grams else 0.0)
     return math.fsum(rates) / len(rates)
-
-
-def loop_rate(texts: Sequence[str]) -> float:
-    """Share of the texts in which has_loop()."""
-    if not texts:
-        raise InputError("loop_rate needs at least one text")
-    return sum(map(has_loop, texts)) / len(texts)
-
-
-def has_loop(text: str) -> bool:
-    """Whether some phrase stands at least 3 times in a row and fills at least 8 words so."""
-    tokens = words(text)
-    for size in range(1, len(tokens) // _LOOP_REPEATS + 1):
-        needed = max(_LOOP_WORDS, _LOOP_REPEATS * size) - size
-        run = 0  # tokens in a row that equal the token `size` places before
-        for before, token in zip(tokens, tokens[size:], strict=False):
-            run = run + 1 if token == before else 0
-            if run >= needed:
-                return True
-    return False
 
 
 def _ngrams(tokens: list[str], n: int) -> Iterator[tuple[str, ...]]:
