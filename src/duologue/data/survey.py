@@ -1,5 +1,9 @@
 """What is in the training data: texts for the tokenizer, labels, tasks and languages.
 
+texts        every text, for training a tokenizer
+contents     languages, tasks, label sets
+count_rows   rows that can be trained on
+
 Each function reads the train rows once, in the order of the files.
 """
 
@@ -7,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from duologue.data.augment import can_train
 from duologue.data.dataset import Dataset
@@ -29,38 +34,40 @@ def texts(datasets: Sequence[Dataset], max_set_chars: int | None = None) -> Iter
                 yield text
 
 
-def label_sets(datasets: Sequence[Dataset]) -> dict[str, tuple[str, ...]]:
-    """Name of each set that has labels -> its labels as the data spells them, sorted."""
-    found: dict[str, set[str]] = {}
+@dataclass(frozen=True)
+class Contents:
+    """What the train rows of a mix train.
+
+    languages   codes that something is translated into, sorted
+    tasks       decoder prefixes, sorted
+    label_sets  name of each set that has labels -> its labels as the data spells them, sorted
+    """
+
+    languages: tuple[str, ...]
+    tasks: tuple[str, ...]
+    label_sets: dict[str, tuple[str, ...]]
+
+
+def contents(datasets: Sequence[Dataset]) -> Contents:
+    """Read all train rows and say what they train."""
+    languages: set[str | None] = set()
+    tasks: set[str] = set()
+    label_sets: dict[str, set[str]] = {}
     for dataset in datasets:
+        config = dataset.config.augment
         for example in dataset.examples("train"):
+            tasks.update(target.task for target in example.targets)
+            if example.is_plain_text and config.denoise:
+                tasks.add("denoise")
+            into = {target.language for target in example.targets}
+            languages |= into | ({example.language} if config.pair_swap and any(into) else set())
             if example.labels:
-                found.setdefault(dataset.name, set()).update(example.labels)
-    return {name: tuple(sorted(labels)) for name, labels in found.items()}
-
-
-def tasks(datasets: Sequence[Dataset]) -> tuple[str, ...]:
-    """The decoder prefixes that the train rows train, sorted."""
-    found: set[str] = set()
-    for dataset in datasets:
-        for example in dataset.examples("train"):
-            found.update(target.task for target in example.targets)
-            if example.is_plain_text and dataset.config.augment.denoise:
-                found.add("denoise")
-    return tuple(sorted(found))
-
-
-def languages(datasets: Sequence[Dataset]) -> tuple[str, ...]:
-    """The languages that the train rows train translation into, sorted."""
-    found: set[str] = set()
-    for dataset in datasets:
-        for example in dataset.examples("train"):
-            for target in example.targets:
-                if target.language is not None:
-                    found.add(target.language)
-                    if dataset.config.augment.pair_swap and example.language is not None:
-                        found.add(example.language)
-    return tuple(sorted(found))
+                label_sets.setdefault(dataset.name, set()).update(example.labels)
+    return Contents(
+        languages=tuple(sorted(code for code in languages if code)),
+        tasks=tuple(sorted(tasks)),
+        label_sets={name: tuple(sorted(labels)) for name, labels in label_sets.items()},
+    )
 
 
 def count_rows(dataset: Dataset) -> int:
