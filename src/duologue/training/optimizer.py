@@ -20,7 +20,8 @@ from duologue.config import TrainConfig
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW over all weights; vectors (norms, biases) and the embedding do not decay."""
-    decayed, kept = [], []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         is_matrix = parameter.dim() >= 2 and not name.startswith("embed.")
         (decayed if is_matrix else kept).append(parameter)

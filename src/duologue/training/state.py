@@ -36,21 +36,21 @@ class TrainState:
     """The plain numbers of a run. Only the training loop changes them.
 
     step              updates made, skipped ones included
-    num_batches       batches this process has drawn
     target_tokens     target tokens trained on, all processes together
     elapsed_s         seconds spent, earlier sessions of a resumed run included
     best_loss         lowest validation loss so far, nats per target token
     stale             validations since then
+    validated_step    step of the last validation
     skipped           updates left out because a loss or gradient was not finite
     skipped_in_a_row  the last ones of them
     """
 
     step: int = 0
-    num_batches: int = 0
     target_tokens: int = 0
     elapsed_s: float = 0.0
     best_loss: float = math.inf
     stale: int = 0
+    validated_step: int = -1
     skipped: int = 0
     skipped_in_a_row: int = 0
 
