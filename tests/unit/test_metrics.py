@@ -104,7 +104,7 @@ def test_perplexity_of_an_impossible_token_is_infinite() -> None:
 
 
 def test_words_split_chinese_by_character_and_keep_punctuation() -> None:
-    assert metrics.words("Hello, 你好！3rd") == ["hello", ",", "你", "好", "！", "3rd"]
+    assert metrics.words("Hello, abc你好！3rd") == ["hello", ",", "abc", "你", "好", "！", "3rd"]
 
 
 def test_distinct_n_counts_over_all_texts() -> None:

@@ -21,9 +21,11 @@ from dataclasses import dataclass
 import sacrebleu
 
 from duologue.errors import InputError
+from duologue.text.tokenizer import FIRST_CJK
 
 OUT_OF_SCOPE = "oos"
-_WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]|\w+|[^\w\s]")
+_CJK = rf"{FIRST_CJK}-\U0010ffff"
+_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]")
 
 
 @dataclass(frozen=True)
