@@ -122,8 +122,9 @@ class AugmentConfig:
 class DatasetConfig:
     """One data set of a mix.
 
-    path      file (JSONL, JSONL.gz, TSV or a pair of text files `A,B`); relative to the data root
-    weight    share of the examples drawn, relative to the other sets; None is by size
+    path      file (JSONL, TSV, text, or a pair of text files `A,B`; .gz as well); relative to the
+              data root; `{split}` in it stands for train, valid or test
+    weight    share of the rows drawn, relative to the other sets; None is by size
     format    auto, or one of the formats of docs/reference/data.md
     src_lang  languages of a TSV or text pair (JSONL rows name their own)
     tgt_lang
@@ -157,7 +158,7 @@ class DataConfig:
     max_source       longer sources are left out of training (tokens); counted and reported
     max_target       the same for targets
     max_turns        dialogue: longest window of turns in one example
-    shuffle_buffer   examples held in memory to shuffle from; a corpus may be larger
+    shuffle_buffer   rows of each set held in memory to shuffle from; a set may be larger
     bucket_batches   batches' worth of examples that are sorted by length together
     """
 
@@ -171,12 +172,13 @@ class DataConfig:
     max_target: int = 256
     max_turns: int = 12
     shuffle_buffer: int = 20_000
-    bucket_batches: int = 20
+    bucket_batches: int = 100
 
     def __post_init__(self) -> None:
         _require(len(self.sets) > 0, "sets must name at least one data set")
         _require(self.temperature > 0, "temperature must be positive")
-        for name in ("batch_tokens", "max_source", "max_target", "max_turns", "shuffle_buffer"):
+        sizes = ("batch_tokens", "max_source", "max_target", "max_turns")
+        for name in (*sizes, "shuffle_buffer", "bucket_batches"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1")
         _require(
             self.batch_tokens >= self.max_source + self.max_target,
@@ -245,9 +247,10 @@ class TrainConfig:
 class TokenizerConfig:
     """Where the tokenizer is, or how to train it from the recipe's training data.
 
-    path        tokenizer.json to use; None trains one and keeps it in the run's folder
-    vocab_size  entries, control tokens and the 256 bytes included
-    max_chars   characters that get an entry of their own; rarer ones are spelled as bytes
+    path           tokenizer.json to use; None trains one and keeps it in the run's folder
+    vocab_size     entries, control tokens and the 256 bytes included
+    max_chars      characters that get an entry of their own; rarer ones are spelled as bytes
+    max_set_chars  characters read from the start of each set, so that no set decides alone
     """
 
     __pydantic_config__ = _STRICT
@@ -255,6 +258,7 @@ class TokenizerConfig:
     path: str | None = None
     vocab_size: int = 8000
     max_chars: int = 4000
+    max_set_chars: int | None = 2_000_000
 
     def __post_init__(self) -> None:
         _require(self.path is not None or self.vocab_size >= 400, "vocab_size must be at least 400")
