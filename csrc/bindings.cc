@@ -46,24 +46,30 @@ static std::vector<int64_t> shape_of(const Array& array) {
   return shape;
 }
 
-// f32: name -> float32 array. s8: name -> (int8 array [out, in], float32 scale [out]).
+// f32: name -> float32 array. s8: name -> (int8 array [out, in], float32 scale [out]). The views point
+// into the caller's arrays, which must live while they are used.
 static std::map<std::string, WeightView> read_weights(const nb::dict& f32, const nb::dict& s8) {
   std::map<std::string, WeightView> views;
   for (const auto& [key, value] : f32) {
-    const auto array = nb::cast<Input<float>>(value, /*convert=*/false);
+    const std::string name = nb::cast<std::string>(key);
+    Input<float> array;
+    if (!nb::try_cast(value, array, /*convert=*/false)) {
+      throw std::invalid_argument(name + " must be a C-contiguous float32 array");
+    }
     WeightView view;
     view.f32 = array.data();
     view.shape = shape_of(array);
-    views[nb::cast<std::string>(key)] = std::move(view);
+    views[name] = std::move(view);
   }
   for (const auto& [key, value] : s8) {
     const std::string name = nb::cast<std::string>(key);
-    const nb::tuple pair = nb::cast<nb::tuple>(value, /*convert=*/false);
-    if (nb::len(pair) != 2) throw std::invalid_argument(name + " must be (int8 values, scale)");
-    const auto array = nb::cast<Matrix8>(pair[0], /*convert=*/false);
-    const auto scale = nb::cast<Vector>(pair[1], /*convert=*/false);
-    if (scale.shape(0) != array.shape(0)) {
-      throw std::invalid_argument(name + " must have one scale for each row");
+    nb::tuple pair;
+    Matrix8 array;
+    Vector scale;
+    if (!nb::try_cast(value, pair, false) || nb::len(pair) != 2 ||
+        !nb::try_cast(pair[0], array, false) || !nb::try_cast(pair[1], scale, false) ||
+        scale.shape(0) != array.shape(0)) {
+      throw std::invalid_argument(name + " must be (int8 [out, in], float32 [out]), C-contiguous");
     }
     WeightView view;
     view.s8 = array.data();

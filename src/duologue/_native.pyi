@@ -1,0 +1,131 @@
+"""Types of the native module: csrc/bindings.cc and csrc/bindings_kernels.cc.
+
+Array arguments must be C-contiguous and of the type given here: nothing is converted, another type
+is a TypeError. What a value cannot be is a ValueError. The GIL is released during computation.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from duologue.config import ModelConfig
+
+_F32 = npt.NDArray[np.float32]
+_S8 = npt.NDArray[np.int8]
+
+def isa_names() -> list[str]:
+    """Instruction sets that this build and this processor support, slowest first."""
+
+def default_isa() -> str:
+    """The one in use: DUOLOGUE_ISA or the fastest. ValueError for an unknown name."""
+
+def log_softmax(x: _F32, isa: str = "") -> _F32:
+    """Natural log of the softmax of each row: [B, V] -> [B, V]."""
+
+class Segment:
+    """The encoded values of one turn or document; never changes.
+
+    The constructor takes what arrays() returns. ValueError if the shapes do not fit each other;
+    whether they fit a model is checked when it gets the segment.
+    """
+
+    def __new__(
+        cls, keys: _F32, values: _F32, carried: _F32, start: int, is_document: bool
+    ) -> Segment: ...
+    def arrays(self) -> tuple[_F32, _F32, _F32]:
+        """Copies of keys [P, blocks, D, 16], values [P, S, D] and carried [C, D].
+
+        Planes P: encoder layers (dialogue only), then decoder layers; 1 for a gru. Blocks of 16
+        tokens, zero-padded. C: encoder layers for a gru's dialogue segment, else 0.
+        """
+    @property
+    def length(self) -> int:
+        """Tokens."""
+    @property
+    def start(self) -> int:
+        """Position of the first token."""
+    @property
+    def is_document(self) -> bool:
+        """Encoded by itself, from position 0."""
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the values take."""
+
+class DecoderState:
+    """What one decoding row carries from one step to the next.
+
+    Model.start makes it, Model.decode_step alone changes it. It shares the memory it reads.
+    """
+
+    def fork(self) -> DecoderState:
+        """A copy that goes its own way; copies at most one block of 16 tokens for each layer."""
+    def attention(self) -> _F32:
+        """[length, S]: how much each token fed looked at each token of the memory.
+
+        Cross-attention weights, mean over heads and layers; rows sum to 1 (S = 0: no memory).
+        ValueError unless the state was started with record_attention.
+        """
+    @property
+    def length(self) -> int:
+        """Tokens fed so far."""
+    @property
+    def record_attention(self) -> bool:
+        """Whether attention() is available."""
+
+class Model:
+    """Packed weights, threads and scratch memory. Passes of one model run one after another.
+
+    f32  name -> float32 array; s8  name -> (int8 values [out, in], float32 scale [out])
+    ValueError lists every weight that is missing, surplus, misshapen or of the wrong type.
+    """
+
+    def __new__(
+        cls,
+        config: ModelConfig,
+        f32: dict[str, Any],
+        s8: dict[str, tuple[Any, Any]],
+        threads: int,
+        isa: str = "",
+    ) -> Model: ...
+    def encode(self, memory: Sequence[Segment], ids: Sequence[int], is_document: bool) -> Segment:
+        """One turn after those of `memory`; only the new tokens are computed."""
+    def start(self, memory: Sequence[Segment], record_attention: bool) -> DecoderState:
+        """A decoder that was fed nothing yet."""
+    def decode_step(self, states: Sequence[DecoderState], ids: Sequence[int]) -> _F32:
+        """Logits [B, V] after one token for each of B different states."""
+    @property
+    def isa(self) -> str:
+        """Instruction set of the kernels."""
+    @property
+    def threads(self) -> int:
+        """Threads of one pass, the caller's included."""
+
+class kernels:  # noqa: N801 (a submodule)
+    """Each kernel of each instruction set by itself, for tests; formulas in csrc/core.h."""
+
+    @staticmethod
+    def softmax(x: _F32, isa: str) -> _F32: ...
+    @staticmethod
+    def rms_norm(x: _F32, weight: _F32, eps: float, isa: str) -> _F32: ...
+    @staticmethod
+    def silu_mul(x: _F32, isa: str) -> _F32: ...
+    @staticmethod
+    def quantize(x: _F32, isa: str) -> tuple[_S8, _F32]: ...
+    @staticmethod
+    def linear_f32(x: _F32, w: _F32, threads: int, isa: str) -> _F32: ...
+    @staticmethod
+    def linear_s8(x: _F32, w: _S8, scale: _F32, threads: int, isa: str) -> _F32: ...
+    @staticmethod
+    def rotate(x: _F32, cosine: _F32, sine: _F32, heads: int, isa: str) -> _F32: ...
+    @staticmethod
+    def attend(
+        q: _F32, keys: _F32, values: _F32, lengths: Sequence[int], heads: int, isa: str
+    ) -> _F32: ...
+    @staticmethod
+    def attend_additive(
+        q: _F32, keys: _F32, values: _F32, lengths: Sequence[int], score: _F32, isa: str
+    ) -> _F32: ...
+    @staticmethod
+    def gru_cell(gates: _F32, biases: _F32, h: _F32, isa: str) -> _F32: ...

@@ -1,0 +1,165 @@
+"""What has been encoded: a tuple of immutable segments that decoders read and encoders append to.
+
+Segment    one turn or document: its ids, and a handle of its encoded values
+Memory     segments in order; fork it by keeping a reference, extend it with Forward.encode
+
+Knows nothing of models: that a memory and a model belong together is the business of the
+fingerprint (on disk) and of the native module (in use). Files are safetensors, never pickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from duologue import _native
+from duologue.errors import CheckpointError
+
+FORMAT = "duologue.memory.v1"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One encoded turn or document.
+
+    ids          token ids, the role token first
+    is_document  encoded by itself, from position 0
+    start        position of the first token
+    encoded      native values, shared by all memories that hold the segment
+    """
+
+    ids: tuple[int, ...]
+    is_document: bool
+    start: int
+    encoded: _native.Segment = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Encoded segments, oldest first. Nothing in a memory ever changes, so sharing is safe.
+
+    encoded_tokens  tokens that the last Forward.encode computed
+    reused_tokens   tokens of earlier segments that it did not have to compute again
+    """
+
+    segments: tuple[Segment, ...] = ()
+    encoded_tokens: int = field(default=0, compare=False)
+    reused_tokens: int = field(default=0, compare=False)
+
+    @classmethod
+    def empty(cls) -> Memory:
+        """A memory of nothing; a decoder that reads it is an unconditional language model."""
+        return cls()
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in all segments."""
+        return sum(len(segment.ids) for segment in self.segments)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of encoded values; segments shared with other memories count in each."""
+        return sum(segment.encoded.num_bytes for segment in self.segments)
+
+    def trim(self, max_tokens: int) -> Memory:
+        """Forget the oldest dialogue segments, whole, until at most max_tokens are left.
+
+        Documents stay, even where they alone are more than max_tokens: look at num_tokens. Later
+        segments keep their values and positions, and what they took from the forgotten ones.
+        """
+        excess = self.num_tokens - max_tokens
+        kept: list[Segment] = []
+        for segment in self.segments:
+            if excess > 0 and not segment.is_document:
+                excess -= len(segment.ids)
+            else:
+                kept.append(segment)
+        return Memory(tuple(kept))
+
+    def save(self, path: Path, fingerprint: str) -> None:
+        """Write the memory to a file that only its owner may read, whole or not at all.
+
+        fingerprint  of the model that encoded it, see checkpoint.store.fingerprint
+        Raises CheckpointError if the file cannot be written.
+        """
+        tensors: dict[str, npt.NDArray[Any]] = {
+            "start": np.array([segment.start for segment in self.segments], dtype=np.int64),
+            "is_document": np.array([segment.is_document for segment in self.segments], dtype=bool),
+        }
+        for index, segment in enumerate(self.segments):
+            keys, values, carried = segment.encoded.arrays()
+            tensors[f"{index}.ids"] = np.array(segment.ids, dtype=np.int64)
+            tensors[f"{index}.keys"] = keys
+            tensors[f"{index}.values"] = values
+            tensors[f"{index}.carried"] = carried
+        metadata = {"format": FORMAT, "fingerprint": fingerprint}
+        with _replaced(path) as temporary:
+            safetensors.numpy.save_file(tensors, temporary, metadata)
+
+    @classmethod
+    def load(cls, path: Path, fingerprint: str) -> Memory:
+        """Read a saved memory.
+
+        fingerprint  of the model that is to use it
+        Raises CheckpointError if the file is missing, damaged, or of another model.
+        """
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise CheckpointError(f"{path}: not a saved memory of this version")
+                if metadata.get("fingerprint") != fingerprint:
+                    raise CheckpointError(f"{path}: this memory was encoded by another model")
+                return cls(tuple(_read_segments(file)))
+        except FileNotFoundError:
+            raise CheckpointError(f"{path}: no such memory") from None
+        except (OSError, ValueError, TypeError, safetensors.SafetensorError) as error:
+            raise CheckpointError(f"{path}: the memory is damaged: {_first_line(error)}") from None
+
+
+def _read_segments(file: Any) -> Iterator[Segment]:
+    starts, documents = file.get_tensor("start"), file.get_tensor("is_document")
+    if starts.ndim != 1 or starts.shape != documents.shape:
+        raise ValueError("start and is_document do not fit each other")
+    for index, (start, is_document) in enumerate(zip(starts, documents, strict=True)):
+        ids = file.get_tensor(f"{index}.ids")
+        encoded: _native.Segment = _native.Segment(
+            file.get_tensor(f"{index}.keys"),
+            file.get_tensor(f"{index}.values"),
+            file.get_tensor(f"{index}.carried"),
+            int(start),
+            bool(is_document),
+        )
+        if ids.dtype != np.int64 or ids.shape != (encoded.length,):
+            raise ValueError(f"segment {index} does not have one id for each token")
+        yield Segment(tuple(ids.tolist()), encoded.is_document, encoded.start, encoded)
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[str]:
+    """A temporary file beside `path` that takes its place if the block succeeds."""
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        yield temporary
+        os.replace(temporary, path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be written: {_first_line(error)}") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
