@@ -5,20 +5,24 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from duologue.checkpoint.store import ModelInfo
+from duologue.checkpoint.store import ModelInfo, load_model
 from duologue.config import ModelConfig
+from duologue.engine.engine import Engine
+from duologue.engine.forward import Forward
+from duologue.engine.memory import Memory
 from duologue.errors import DataError, InputError
 from duologue.evaluation.cases import Case, Cases, Selection, read_cases
 from duologue.evaluation.evaluate import Forced, evaluate, force_decode
 from duologue.evaluation.report import Report, format_score
-from duologue.types import Checks, Result, Turn, Usage
+from duologue.text.template import prefix_ids, segment_ids
+from duologue.types import Checks, Options, Result, Turn, Usage
 
 PAIRS = [
     {"source": "a dog", "target": "一只狗", "src_lang": "en", "tgt_lang": "zh"},
@@ -284,3 +288,21 @@ def test_scores_are_printed_with_the_digits_that_mean_something(
     name: str, value: float, text: str
 ) -> None:
     assert format_score(name, value) == text
+
+
+@pytest.mark.parametrize("cell", ["transformer", "gru"])
+def test_forcing_what_greedy_search_said_gives_the_probabilities_it_said(
+    cell: str, tiny_model_folder: Callable[..., Path]
+) -> None:
+    model = load_model(tiny_model_folder(cell), "int8")
+    forward = Forward(model.config, model.weights, threads=1)
+    engine = Engine(forward, model.tokenizer.eos_id)
+    prefix = prefix_ids(model.tokenizer, "reply")
+    items, said = [], []
+    for text in ("hello", "what time does the train leave"):
+        memory = forward.encode(segment_ids(model.tokenizer, "user", text), Memory.empty())
+        best = engine.generate(memory, prefix, Options(max_tokens=9)).hypotheses[0]
+        items.append(Forced(memory, tuple(prefix), best.ids))
+        said.append(best.token_logprobs[: len(best.ids)])
+    for row, logprobs in zip(force_decode(forward, items), said, strict=True):
+        assert row.tolist() == pytest.approx(list(logprobs), abs=1e-4)
