@@ -1,0 +1,66 @@
+"""`duologue train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="What to train, on what.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            show_default=False,
+            help="Change one setting of the recipe; may be given often.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
+    ] = False,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(
+            metavar="M", help="Stop after M minutes in all; replaces the recipe's max_steps."
+        ),
+    ] = None,
+) -> None:
+    """Train a model from a recipe.
+
+    The run's folder (`output` in the recipe) gets checkpoints, metrics.jsonl, plots, and at the
+    end a model folder. Ctrl-C ends the current update and keeps everything that --resume needs.
+    Several GPUs or machines: torchrun -m duologue.cli train ...
+
+    \b
+    Examples:
+      duologue train recipes/tiny.yaml
+      duologue train recipes/tiny.yaml --set training.max_steps=500 --set output=runs/short
+      duologue train recipes/tiny.yaml --resume
+    """
+    import os
+
+    # Threads that wait must sleep, not spin: on a busy machine spinning is several times slower.
+    # It is read when PyTorch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    from duologue.config import load_recipe
+    from duologue.errors import TrainingError
+
+    overrides = list(set_ or [])
+    if max_minutes is not None:
+        overrides.append(f"training.max_minutes={max_minutes}")
+    loaded = load_recipe(recipe, tuple(overrides))
+    try:
+        import matplotlib  # noqa: F401  (the plots need it: found out now, not after an hour)
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise TrainingError(f"training needs {error.name}: pip install 'duologue[train]'") from None
+    from duologue.training import trainer
+
+    outcome = trainer.train(loaded, resume)
+    if outcome.signal:
+        raise typer.Exit(128 + outcome.signal)
