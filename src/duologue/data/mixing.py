@@ -79,14 +79,13 @@ class ShuffledRows:
         """The next row. Raises DataError if the set has no row to train on."""
         if not self._block:
             self._read_block()
-        cursor = self._cursor
-        if cursor.offset >= len(self._block):
-            cursor.line = max(example.line for example in self._block) + 1
-            cursor.taken += len(self._block)
-            cursor.offset = 0
+        if self._cursor.offset >= len(self._block):
+            self._cursor.line = max(example.line for example in self._block) + 1
+            self._cursor.taken += len(self._block)
+            self._cursor.offset = 0
             self._read_block()
-        example = self._block[self._order[cursor.offset]]
-        cursor.offset += 1
+        example = self._block[self._order[self._cursor.offset]]
+        self._cursor.offset += 1
         return example
 
     def _read_block(self) -> None:
@@ -106,7 +105,7 @@ class ShuffledRows:
         config = self._dataset.config
         if self._rows is None:
             rows = self._dataset.examples_from("train", self._cursor.line)
-            left = None if config.limit is None else config.limit - self._cursor.taken
+            left = None if config.limit is None else max(0, config.limit - self._cursor.taken)
             self._rows = islice(rows, left)
         block: list[Example] = []
         num_chars = 0

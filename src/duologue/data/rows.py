@@ -241,16 +241,17 @@ def _dialogue(origin: _Origin, row: Row) -> Example:
         segments.append(Turn("document", table))
     num_documents = len(segments)
     for turn in turns:
-        if not isinstance(turn, dict) or turn.get("role") not in _TURN_ROLES:
+        role = turn.get("role") if isinstance(turn, dict) else None
+        if not isinstance(role, str) or role not in _TURN_ROLES:
             row.fail(f"a turn has a text and a role, one of {', '.join(_TURN_ROLES)}")
         text = row.checked(turn.get("text"), "text of a turn")
-        if turn["role"] == "kb":
+        if role == "kb":
             text = _flattened(row, text)
         if not text:
             continue
-        if turn["role"] == "agent" and len(segments) > num_documents:
+        if role == "agent" and len(segments) > num_documents:
             targets.append(Target("reply", text, len(segments)))
-        segments.append(Turn(_TURN_ROLES[turn["role"]], text))
+        segments.append(Turn(_TURN_ROLES[role], text))
     return Example(
         origin.set_name, row.line, tuple(segments), tuple(targets), language=origin.language
     )
