@@ -199,8 +199,9 @@ class TrainConfig:
     precision         auto: bf16 autocast where the processor or GPU multiplies it fast, else f32
     compile           torch.compile the model
     validate_every    updates between validations; validate_examples from each set's valid split
+                      for the loss, generate_examples of its targets for greedy decoding
     patience          validations without a better score before the run stops; 0 is never
-    max_bad_losses    consecutive non-finite losses before the run stops
+    max_bad_losses    updates in a row without a finite loss and gradient before the run stops
     keep_every        updates between `last` checkpoints
     """
 
@@ -236,6 +237,9 @@ class TrainConfig:
             _require(getattr(self, name) >= 1, f"{name} must be at least 1")
         _require(self.warmup_steps < self.max_steps, "warmup_steps must be below max_steps")
         _require(self.learning_rate > 0, "learning_rate must be positive")
+        for name in ("generate_examples", "patience", "weight_decay"):
+            _require(getattr(self, name) >= 0, f"{name} must not be negative")
+        _require(all(0 <= beta < 1 for beta in self.betas), "betas must be at least 0 and below 1")
         for name in ("label_smoothing", "dropout", "ema_decay"):
             _require(0 <= getattr(self, name) < 1, f"{name} must be at least 0 and below 1")
         _require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio must be between 0 and 1")
