@@ -5,7 +5,7 @@ generator that is passed in: the same seed gives the same examples.
 
 A word is a run of characters without a blank; in scripts that write no blanks (from U+2E80 on,
 as in the tokenizer) every character is a word. Noise changes user turns alone: never a target,
-a document, or what the agent said.
+a document, or what the agent said; text with masks gets none on top.
 """
 
 from __future__ import annotations
