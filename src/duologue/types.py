@@ -110,11 +110,13 @@ class Checks:
     source_truncated  source spans that the model did not read, because the source was too long
     trimmed_turns     earlier turns that were dropped from the memory to make room
     repetition        the text repeats a phrase to no purpose
+    source_split      pieces of sentences so long that they were read one piece at a time
     """
 
     source_truncated: tuple[Span, ...] = ()
     trimmed_turns: int = 0
     repetition: bool = False
+    source_split: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)

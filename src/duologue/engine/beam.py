@@ -1,10 +1,10 @@
 """Beam search on the same decoding step: n-best lists, and streaming while it searches.
 
 Ranking is logprob / length ** length_penalty, where the length counts the end token; hypotheses
-that ended by themselves come before those that max_tokens cut. The search ends at
-beam_size * patience finished hypotheses (Kasai et al. 2022, arXiv:2204.05424, section 2). As in
-common toolkits an end token counts only among the beam_size best candidates of a step, which makes
-a beam of one the same as greedy search.
+that max_tokens cut compete with those that ended by themselves. The search ends at
+beam_size * patience finished hypotheses (Kasai et al. 2022, arXiv:2204.05424, section 2). An end
+token counts only among the beam_size best candidates of a step, which makes a beam of one the
+same as greedy search.
 """
 
 from __future__ import annotations
@@ -135,9 +135,7 @@ class BeamSearch(Search):
         self._ended.append(_Ended(rank, hypothesis, attention))
 
     def _finish(self) -> Step:
-        ranked = sorted(
-            self._ended, key=lambda end: (end.hypothesis.finish_reason != "stop", -end.rank)
-        )[: self._options.num_hypotheses]
+        ranked = sorted(self._ended, key=lambda end: -end.rank)[: self._options.num_hypotheses]
         finished = Finished(tuple(end.hypothesis for end in ranked), ranked[0].attention)
         return Step(finished.best.ids[self._num_committed :], finished=finished)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ import numpy as np
 from duologue.engine.beam import BeamSearch
 from duologue.engine.sampling import Scores
 from duologue.engine.scheduler import Request, Scheduler
-from duologue.engine.search import Finished, Hypothesis, Search, SingleSearch
+from duologue.engine.search import Finished, Hypothesis, SingleSearch
 from duologue.errors import EngineError
 from duologue.types import FinishReason, Options
 
@@ -90,11 +90,15 @@ class Engine:
 
         prefix_ids  what the decoder is told first; at least one id
 
-        Raises EngineError, with the sizes, if the request could never be served.
+        Raises EngineError, with the sizes, if the request could never be served, for ids that do
+        not exist, and for the memory of another model.
         """
         self._require_fit(memory, prefix_ids, options)
+        state = self._forward.start(memory, record_attention=record_attention)
+        kind = BeamSearch if options.beam_size > 1 else SingleSearch
+        search = kind(state, prefix_ids, self._eos_id, options, record_attention)
         with self._changed:
-            request = Request(next(self._ids), memory, tuple(prefix_ids), options, record_attention)
+            request = Request(next(self._ids), search, options.beam_size)
             self._scheduler.add(request)
             self._live[request.request_id] = request
         return request.request_id
@@ -103,6 +107,9 @@ class Engine:
         limit = self._forward.config.max_positions
         if not prefix_ids:
             raise EngineError("the decoder's prefix is empty")
+        vocab_size = self._forward.config.vocab_size
+        if not all(0 <= idx < vocab_size for idx in prefix_ids):
+            raise EngineError(f"the prefix holds ids outside of the vocabulary of {vocab_size}")
         if len(prefix_ids) + options.max_tokens > limit:
             raise EngineError(
                 f"a prefix of {len(prefix_ids)} tokens and max_tokens {options.max_tokens} "
@@ -153,31 +160,21 @@ class Engine:
     def _join_and_leave(self) -> list[Progress]:
         with self._changed:
             dropped = self._scheduler.drop_aborted()
-            admitted = self._scheduler.admit()
-        for request in admitted:
-            request.search = self._search(request)
+            self._scheduler.admit()
         return [self._ended(request, "abort") for request in dropped]
 
-    def _search(self, request: Request) -> Search:
-        state = self._forward.start(request.memory, record_attention=request.record_attention)
-        kind = BeamSearch if request.options.beam_size > 1 else SingleSearch
-        return kind(
-            state, request.prefix_ids, self._eos_id, request.options, request.record_attention
-        )
-
     def _decode(self) -> list[Progress]:
-        running = [(request, request.search) for request in self._scheduler.running]
-        searches = [search for _, search in running if search is not None]
-        if not searches:
+        running = list(self._scheduler.running)
+        if not running:
             return []
-        states = [state for search in searches for state in search.states]
-        next_ids = [idx for search in searches for idx in search.next_ids]
+        states = [state for request in running for state in request.search.states]
+        next_ids = [idx for request in running for idx in request.search.next_ids]
         scores = Scores.of(self._forward.decode_step(states, next_ids), self._suppressed)
         progress: list[Progress] = []
         start = 0
-        for (request, _), search in zip(running, searches, strict=True):
-            stop = start + len(search.states)
-            step = search.advance(scores.rows(start, stop))
+        for request in running:
+            stop = start + len(request.search.states)
+            step = request.search.advance(scores.rows(start, stop))
             start = stop
             request.committed_ids += step.committed_ids
             progress.append(Progress(request.request_id, *step))
@@ -193,10 +190,7 @@ class Engine:
 
     def _ended(self, request: Request, reason: FinishReason) -> Progress:
         """The last progress of a request that is ended from outside, with what there is so far."""
-        if request.search is None:
-            best = Hypothesis((), 0.0, (), reason)
-        else:
-            best = request.search.best_so_far(reason)
+        best = request.search.best_so_far(reason)
         rest = best.ids[len(request.committed_ids) :]
         return Progress(request.request_id, rest, finished=Finished((best,)))
 
@@ -209,7 +203,7 @@ class Engine:
 
     # --- to the end --------------------------------------------------------------------------
 
-    def stream(self, request_id: int) -> Iterator[Progress]:
+    def stream(self, request_id: int) -> Generator[Progress, None, None]:
         """The progress of one request until it is finished, what it has committed so far first.
 
         Closing the iterator early aborts the request. Raises EngineError for a request that is
@@ -219,7 +213,7 @@ class Engine:
         self._subscribe(request_id, mailbox)
         return self._stream(request_id, mailbox)
 
-    def _stream(self, request_id: int, mailbox: deque[Progress]) -> Iterator[Progress]:
+    def _stream(self, request_id: int, mailbox: deque[Progress]) -> Generator[Progress, None, None]:
         try:
             while True:
                 progress = self._next(mailbox)

@@ -1,6 +1,6 @@
 """Who decodes at the next step: first come, first served, up to a number of rows.
 
-Request     one thing to decode, from add to its end; its search exists while it runs
+Request     one thing to decode, from add to its end
 Scheduler   the waiting and the running; requests join and leave between any two steps
 
 Decides, and computes nothing. A request reserves one row per beam for as long as it runs, so that
@@ -12,14 +12,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from duologue.engine.search import Search
 from duologue.errors import EngineError
-from duologue.types import Options
-
-if TYPE_CHECKING:
-    from duologue.engine.memory import Memory
 
 
 class Status(Enum):
@@ -34,24 +29,18 @@ class Status(Enum):
 class Request:
     """One thing to decode.
 
+    search         holds the rows and decides on them; it has done nothing while WAITING
+    num_rows       most rows it may take while it runs
     committed_ids  every final id so far, for a reader that comes late
     is_aborted     set from any thread; the scheduler drops the request before the next step
     """
 
     request_id: int
-    memory: Memory
-    prefix_ids: tuple[int, ...]
-    options: Options
-    record_attention: bool = False
+    search: Search
+    num_rows: int
     status: Status = Status.WAITING
-    search: Search | None = None
     committed_ids: list[int] = field(default_factory=list)
     is_aborted: bool = False
-
-    @property
-    def num_rows(self) -> int:
-        """Rows it reserves while it runs."""
-        return self.options.beam_size
 
 
 class Scheduler:
@@ -76,15 +65,12 @@ class Scheduler:
             )
         self.waiting.append(request)
 
-    def admit(self) -> list[Request]:
+    def admit(self) -> None:
         """Move requests from the head of the queue to the running ones while they fit."""
-        admitted: list[Request] = []
         while self.waiting and self.waiting[0].num_rows <= self.free_rows:
             request = self.waiting.popleft()
             request.status = Status.RUNNING
             self.running.append(request)
-            admitted.append(request)
-        return admitted
 
     def drop_aborted(self) -> list[Request]:
         """Remove the requests that were aborted since the last step."""
@@ -113,10 +99,9 @@ class Scheduler:
         assert len({request.request_id for request in everyone}) == len(everyone)
         for request in self.running:
             assert request.status is Status.RUNNING
-            assert request.search is not None
             rows = len(request.search.states)
             assert rows == len(request.search.next_ids), "a row without a next id"
             assert 1 <= rows <= request.num_rows, f"{rows} rows, {request.num_rows} reserved"
         for request in self.waiting:
             assert request.status is Status.WAITING
-            assert request.search is None
+            assert len(request.search.states) == 1

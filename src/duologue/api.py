@@ -1,0 +1,200 @@
+"""The Python API: load a model, then translate, judge and converse.
+
+    import duologue
+
+    model = duologue.load("duo-s")
+    print(model.translate("How are you?", to="zh").text)
+    talk = model.conversation()
+    print(talk.say("I would like to book a table.").text)
+
+load          a shipped model by name, or a model folder
+Model         everything one model can do; safe to use from several threads
+Conversation  see conversation.py
+
+Holds no arithmetic and no text rules: it joins the parts below it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from duologue.apps import intent, sentiment, translate
+from duologue.checkpoint.store import PRECISIONS, Precision, load_model
+from duologue.config import ModelConfig
+from duologue.conversation import Conversation
+from duologue.engine.memory import Memory
+from duologue.errors import CheckpointError, InputError
+from duologue.explain import has_loop
+from duologue.runtime import Runtime, check_text
+from duologue.text.tokenizer import Tokenizer
+from duologue.types import Checks, Options, Result, Role, Turn, Usage
+
+__all__ = ["PRETRAINED", "Conversation", "Model", "load", "model_folder", "shipped_models"]
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+DEFAULT_MODEL = "duo-s"
+
+
+def load(
+    name_or_path: str | Path = DEFAULT_MODEL,
+    *,
+    precision: Precision = "int8",
+    threads: int | None = None,
+) -> Model:
+    """Load a shipped model or a model folder.
+
+    precision  what it computes with, whatever the file holds
+    threads    of one forward pass; None: as many as is sensible on this machine
+
+    Raises InputError for an unknown precision, CheckpointError for an unknown name (it lists the
+    shipped ones) or a damaged folder, ConfigError for a number of threads that cannot be.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    return Model(Runtime(load_model(model_folder(name_or_path), precision), threads))
+
+
+def model_folder(name_or_path: str | Path) -> Path:
+    """The folder of a shipped model, or the path as it is if it is a folder.
+
+    The name of a shipped model always means that model; write ./duo-s for a folder of that name.
+    Raises CheckpointError, with the names of the shipped models, for anything else.
+    """
+    shipped = shipped_models()
+    if str(name_or_path) in shipped:
+        return PRETRAINED / str(name_or_path)
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    raise CheckpointError(
+        f"no model {str(name_or_path)!r}: not a folder, and the shipped models are "
+        f"{', '.join(shipped) or 'none'}"
+    )
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that came with this installation."""
+    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+
+
+class Model:
+    """One loaded model. Made by load.
+
+    Every text is a str that is not blank and at most 4 MiB long; every method raises InputError
+    for others, and for languages, labels and tasks that the model does not know. Nothing of a
+    text is left unread without a span in `Result.checks`.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    @property
+    def config(self) -> ModelConfig:
+        """Shape, languages, tasks, label sets and licence."""
+        return self._runtime.config
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to ids and back."""
+        return self._runtime.tokenizer
+
+    # --- apps --------------------------------------------------------------------------------
+
+    def translate(
+        self, text: str, to: str, from_: str | None = None, options: Options | None = None
+    ) -> Result:
+        """Translate a text of any length, line by line; see apps.translate.
+
+        from_    checked, not needed: the model sees what language it reads
+        options  None: beam search with 4 beams
+        """
+        return translate.translate(self._runtime, text, to, from_, options)
+
+    def translate_batch(
+        self,
+        texts: Sequence[str],
+        to: str,
+        from_: str | None = None,
+        options: Options | None = None,
+    ) -> list[Result]:
+        """Translate many texts together, which is faster than one by one; results in order."""
+        return translate.translate_batch(self._runtime, texts, to, from_, options)
+
+    def sentiment(self, text: str, labels: Sequence[str] | None = None) -> Result:
+        """The likelier of "negative" and "positive", or of other labels, with probabilities."""
+        return sentiment.sentiment(self._runtime, text, labels)
+
+    def intent(self, text: str, label_set: str) -> Result:
+        """The likeliest label of one of `config.label_sets`, with probabilities."""
+        return intent.intent(self._runtime, text, label_set)
+
+    # --- dialogue ----------------------------------------------------------------------------
+
+    def conversation(self) -> Conversation:
+        """A new conversation; any number of them may share the model."""
+        return Conversation(self._runtime)
+
+    def reply(self, turns: str | Sequence[Turn], options: Options | None = None) -> Result:
+        """The reply to a text, or to a dialogue whose last turn is the user's.
+
+        options  None: Conversation.REPLY_OPTIONS
+        """
+        if isinstance(turns, str):
+            turns = [Turn("user", turns)]
+        if not turns or not all(isinstance(turn, Turn) for turn in turns):
+            raise InputError("a text or a list of at least one Turn is needed")
+        *history, last = turns
+        if last.role != "user":
+            raise InputError(f"the last turn must be the user's, not one of role {last.role!r}")
+        conversation = self.conversation()
+        earlier = [conversation.add(turn.role, turn.text) for turn in history]
+        result = conversation.say(last.text, options)
+        unread = [span for checks in earlier for span in checks.source_truncated]
+        checks = replace(
+            result.checks,
+            source_truncated=(*unread, *result.checks.source_truncated),
+            trimmed_turns=sum(c.trimmed_turns for c in earlier) + result.checks.trimmed_turns,
+        )
+        return replace(result, checks=checks)
+
+    # --- encode once, decode many ------------------------------------------------------------
+
+    def encode(self, text: str, memory: Memory | None = None, role: Role = "user") -> Memory:
+        """Read a text into a new memory, or after an existing one, which does not change.
+
+        Raises InputError, with the sizes, if there is no room for all of the text.
+        """
+        memory = Memory.empty() if memory is None else memory
+        source = self._runtime.source(role, check_text(text))
+        room = self.config.max_positions - memory.num_tokens
+        if len(source.ids) > room:
+            raise InputError(
+                f"the text has {len(source.ids)} tokens, the memory has room for {room} "
+                f"of {self.config.max_positions}"
+            )
+        return self._runtime.read(source, memory, is_document=role == "document").memory
+
+    def decode(
+        self, memory: Memory, prefix: str | Sequence[int], options: Options | None = None
+    ) -> Result:
+        """Decode a memory: the same one may be answered, translated and judged.
+
+        prefix   a task, with a language after a blank where it takes one ("reply",
+                 "translate zh"), or the ids that the decoder is to start from
+        options  None: greedy search
+
+        Raises EngineError for the memory of another model and for ids that do not exist.
+        """
+        if isinstance(prefix, str):
+            task, _, language = prefix.partition(" ")
+            prefix = self._runtime.prefix(task, language or None)
+        options = self._runtime.fit(options or Options(), prefix)
+        before = time.perf_counter()
+        finished = self._runtime.engine.generate(memory, prefix, options)
+        decode_ms = 1000 * (time.perf_counter() - before)
+        usage = Usage(reused_tokens=memory.num_tokens, decode_ms=decode_ms)
+        result = self._runtime.result(finished, Checks(), (), usage)
+        return replace(result, checks=Checks(repetition=has_loop(result.text)))

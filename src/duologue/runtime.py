@@ -1,0 +1,171 @@
+"""A loaded model ready to run: what conversations and apps do with one in the same way.
+
+Runtime      configuration, tokenizer, arithmetic and engine of one model
+Reading      a memory after one more turn was read into it
+check_text   what a text must be before anything reads it
+
+The model reads texts without outer blanks, as it did in training. Offsets in the spans that come
+from here count characters of that stripped text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from duologue.checkpoint.store import LoadedModel, fingerprint
+from duologue.config import ModelConfig
+from duologue.engine.engine import Engine, Finished
+from duologue.engine.forward import Forward
+from duologue.engine.memory import Memory
+from duologue.errors import EngineError, InputError
+from duologue.explain import Source, confidence, unread_span
+from duologue.text.template import prefix_ids, segment_ids
+from duologue.text.tokenizer import Tokenizer
+from duologue.types import Alternative, Checks, Options, Result, Span, Usage
+
+MAX_TEXT_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A memory after one more turn.
+
+    source     the new segment; its ids are those that were read
+    unread     what of the text did not fit: one span or none
+    encode_ms  time that the encoder took
+    """
+
+    memory: Memory
+    source: Source
+    unread: tuple[Span, ...]
+    encode_ms: float
+
+    @property
+    def usage(self) -> Usage:
+        """The cost of reading."""
+        return Usage(
+            encoded_tokens=self.memory.encoded_tokens,
+            reused_tokens=self.memory.reused_tokens,
+            encode_ms=self.encode_ms,
+        )
+
+
+class Runtime:
+    """The parts of one model. Threads may share it; nothing in it changes but the engine's queue.
+
+    model    what checkpoint.store.load_model returned
+    threads  of one forward pass; None: as many as is sensible here
+    """
+
+    def __init__(self, model: LoadedModel, threads: int | None = None) -> None:
+        self._model = model
+        self.config: ModelConfig = model.config
+        self.tokenizer: Tokenizer = model.tokenizer
+        self.forward = Forward(model.config, model.weights, threads)
+        ids = range(self.tokenizer.vocab_size)
+        textless = [idx for idx in ids if not self.tokenizer.token_bytes(idx)]
+        self.engine = Engine(self.forward, self.tokenizer.eos_id, suppressed_ids=textless)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the function that the model computes; saved memories carry it."""
+        return fingerprint(self.config, self._model.weights)
+
+    # --- what goes in ------------------------------------------------------------------------
+
+    def prefix(self, task: str, language: str | None = None) -> list[int]:
+        """Decoder prefix of a task.
+
+        Raises InputError, which lists what there is, for what the model was not trained on.
+        """
+        if task not in self.config.tasks:
+            raise InputError(
+                f"this model has not learnt the task {task!r}; it knows {_list(self.config.tasks)}"
+            )
+        if language is not None:
+            self.require_language(language)
+        return prefix_ids(self.tokenizer, task, language)
+
+    def require_language(self, language: str) -> None:
+        """Raise InputError, which lists the languages, for one that the model does not know."""
+        if language not in self.config.languages:
+            raise InputError(
+                f"unknown language {language!r}; this model knows {_list(self.config.languages)}"
+            )
+
+    def fit(self, options: Options, prefix: Sequence[int]) -> Options:
+        """The options with max_tokens lowered to what the model can produce at all.
+
+        A result that is cut there says so, with finish_reason "length".
+        """
+        room = max(1, self.config.max_positions - len(prefix))
+        return replace(options, max_tokens=min(options.max_tokens, room))
+
+    def source(self, role: str, text: str) -> Source:
+        """The segment that a turn becomes, however long. Raises InputError for an unknown role."""
+        text = text.strip()
+        return Source(tuple(segment_ids(self.tokenizer, role, text)), text)
+
+    def read(
+        self, source: Source, memory: Memory | None = None, is_document: bool = False
+    ) -> Reading:
+        """Encode a segment after a memory (None: the empty one), as much of it as there is room.
+
+        Raises EngineError if the memory is full.
+        """
+        memory = Memory.empty() if memory is None else memory
+        room = self.config.max_positions - memory.num_tokens
+        if room < 1:
+            raise EngineError(f"the memory is full: {memory.num_tokens} tokens")
+        kept = Source(source.ids[:room], source.text)
+        unread = unread_span(self.tokenizer, kept.text, kept.ids[1:], len(memory.segments))
+        before = time.perf_counter()
+        memory = self.forward.encode(kept.ids, memory, is_document)
+        encode_ms = 1000 * (time.perf_counter() - before)
+        return Reading(memory, kept, unread, encode_ms)
+
+    # --- what comes out ----------------------------------------------------------------------
+
+    def result(
+        self, finished: Finished, checks: Checks, evidence: tuple[Span, ...], usage: Usage
+    ) -> Result:
+        """A finished request as text; usage lacks only the produced tokens."""
+        best, *others = finished.hypotheses
+        return Result(
+            text=self.tokenizer.decode(list(best.ids)),
+            finish_reason=best.finish_reason,
+            confidence=confidence([best]),
+            checks=checks,
+            evidence=evidence,
+            alternatives=tuple(
+                Alternative(self.tokenizer.decode(list(other.ids)), other.logprob)
+                for other in others
+            ),
+            usage=replace(usage, produced_tokens=len(best.ids)),
+        )
+
+
+def check_text(text: str) -> str:
+    """The text as it is, if anything can read it.
+
+    Raises InputError for what is not a string, is empty or blank, is longer than MAX_TEXT_BYTES in
+    UTF-8, or holds a lone surrogate.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"a text is needed, not {type(text).__name__}")
+    if not text.strip():
+        raise InputError("the text is empty")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InputError("the text holds half of a character (a lone surrogate)") from None
+    if size > MAX_TEXT_BYTES:
+        raise InputError(f"the text has {size:,} bytes; at most {MAX_TEXT_BYTES:,} are read")
+    return text
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
