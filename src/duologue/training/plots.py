@@ -17,7 +17,7 @@ def draw_plots(metrics: list[dict[str, Any]], folder: Path) -> None:
     from matplotlib.figure import Figure
 
     validations = [line for line in metrics if line["kind"] == "validation"]
-    training = [line for line in metrics if line["kind"] == "train"]
+    training = [line for line in metrics if line["kind"] == "train" and line["loss"] is not None]
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(
@@ -65,5 +65,5 @@ def _lines(validations: list[dict[str, Any]], keys: tuple[str, ...]) -> list[tup
 def _points(
     validations: list[dict[str, Any]], name: str, key: str
 ) -> tuple[list[int], list[float]]:
-    known = [line for line in validations if key in line["sets"].get(name, {})]
+    known = [line for line in validations if line["sets"].get(name, {}).get(key) is not None]
     return [line["step"] for line in known], [line["sets"][name][key] for line in known]

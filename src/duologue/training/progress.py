@@ -10,8 +10,9 @@ metrics.jsonl gets one line per report ("kind": "train") and validation ("kind":
 from __future__ import annotations
 
 import json
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,19 +32,17 @@ REPORT_EVERY = 50  # updates
 
 @dataclass
 class Meter:
-    """Sums over the updates since the last report."""
+    """Sums over the updates since the last report; the seconds leave validation out."""
 
     loss: float = 0.0
     target_tokens: float = 0.0
-    updates: int = 0
-    since: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
 
     def rates(self) -> dict[str, float]:
         """Mean loss in nats per target token, and target tokens per second."""
-        seconds = max(1e-9, time.monotonic() - self.since)
         return {
             "loss": self.loss / max(1.0, self.target_tokens),
-            "tokens_per_s": self.target_tokens / seconds,
+            "tokens_per_s": self.target_tokens / max(1e-9, self.seconds),
         }
 
 
@@ -59,9 +58,12 @@ class Reporter:
         self._is_main = is_main
         self._console = Console()
         self._meter = Meter()
+        self._mark = time.monotonic()
         self._last: dict[str, Any] = {}
         self._scores: dict[str, Any] = {}
         self._share = 0.0
+        self._left = ""
+        self._extra: dict[str, float] = {}
         self._writer = _tensorboard_writer(folder) if tensorboard and is_main else None
         is_live = is_main and self._console.is_terminal
         self._live = Live(console=self._console, refresh_per_second=2) if is_live else None
@@ -69,6 +71,7 @@ class Reporter:
     def __enter__(self) -> Reporter:
         if self._live is not None:
             self._live.start()
+        self._mark = time.monotonic()
         return self
 
     def __exit__(
@@ -96,14 +99,21 @@ class Reporter:
         """
         if not self._is_main:
             return
+        now = time.monotonic()
+        self._meter.seconds += now - self._mark
+        self._mark = now
         self._meter.loss += loss
         self._meter.target_tokens += num_tokens
-        self._meter.updates += 1
         self._share = extra["share"]
-        if state.step % REPORT_EVERY == 0 or self._share >= 1:
-            self._report(state, extra)
+        self._extra = extra
+        if state.step % REPORT_EVERY == 0:
+            self.report(state)
 
-    def _report(self, state: TrainState, extra: dict[str, float]) -> None:
+    def report(self, state: TrainState) -> None:
+        """Show and record the updates since the last report, if there are any."""
+        if self._meter.target_tokens == 0:
+            return
+        extra = self._extra
         self._last = {
             "kind": "train",
             "step": state.step,
@@ -116,13 +126,12 @@ class Reporter:
         }
         self._meter = Meter()
         self._record(self._last)
-        left = _clock(state.elapsed_s * (1 - self._share) / max(self._share, 1e-9))
+        self._left = _clock(state.elapsed_s * (1 - self._share) / max(self._share, 1e-9))
         self._show(
             f"update {state.step}  loss {self._last['loss']:.3f}  "
             f"{self._last['tokens_per_s']:.0f} tokens/s  "
-            f"learning rate {extra['learning_rate']:.2e}  {left} left"
-            + (f"  skipped {state.skipped}" if state.skipped else ""),
-            left,
+            f"learning rate {extra['learning_rate']:.2e}  {self._left} left"
+            + (f"  skipped {state.skipped}" if state.skipped else "")
         )
 
     def validated(self, state: TrainState, scores: dict[str, Any], is_best: bool) -> None:
@@ -132,37 +141,36 @@ class Reporter:
         self._scores = scores
         self._record({"kind": "validation", "step": state.step, **scores, "is_best": is_best})
         draw_plots(read_metrics(self._folder), self._folder)
-        parts = [f"validation at {state.step}  loss {scores['loss']:.3f}"]
-        for name, values in scores["sets"].items():
-            parts.append(f"{name}: " + ", ".join(f"{k} {v:.2f}" for k, v in values.items()))
-        self._show("  |  ".join(parts) + ("  *best*" if is_best else ""), None)
-        self._meter.since = time.monotonic() if self._meter.updates == 0 else self._meter.since
+        lines = [f"validation at {state.step}: loss {scores['loss']:.3f}" + " (best)" * is_best]
+        width = max(map(len, scores["sets"]))
+        lines += [f"    {name:<{width}}  {_listed(vs)}" for name, vs in scores["sets"].items()]
+        self._show("\n".join(lines))
+        self._mark = time.monotonic()
 
     def _record(self, values: dict[str, Any]) -> None:
         with (self._folder / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps(_finite(values)) + "\n")
         if self._writer is not None:
             for key, value in _flat(values, values["kind"]):
                 self._writer.add_scalar(key, value, values["step"])
 
-    def _show(self, line: str, left: str | None) -> None:
+    def _show(self, text: str) -> None:
         if self._live is None:
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self.say(text)
         else:
-            self._live.update(self._table(left))
+            self._live.update(self._table())
 
-    def _table(self, left: str | None) -> Table:
+    def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        if left is not None:
-            table.add_row("progress", ProgressBar(total=1.0, completed=self._share, width=40))
-            table.add_row("time left", left)
+        table.add_row("progress", ProgressBar(total=1.0, completed=self._share, width=40))
+        table.add_row("time left", self._left)
         for key in ("step", "loss", "tokens_per_s", "learning_rate", "skipped"):
             if key in self._last:
                 table.add_row(key.replace("_", " "), f"{self._last[key]:.6g}")
         if self._scores:
             table.add_row("validation loss", f"{self._scores['loss']:.3f}")
             for name, values in self._scores["sets"].items():
-                table.add_row(name, "  ".join(f"{k} {v:.2f}" for k, v in values.items()))
+                table.add_row(f"  {name}", _listed(values))
         return table
 
 
@@ -178,6 +186,17 @@ def forget_metrics_after(folder: Path, step: int) -> None:
     """Drop what was recorded after `step`: a resumed run records those updates again."""
     kept = [json.dumps(line) for line in read_metrics(folder) if line["step"] <= step]
     (folder / METRICS).write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for every number that JSON cannot write."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _listed(values: dict[str, float]) -> str:
+    return "  ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in values.items())
 
 
 def _flat(values: dict[str, Any], prefix: str) -> list[tuple[str, float]]:

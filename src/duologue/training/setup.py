@@ -16,7 +16,7 @@ export_model   the finished model folder
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +236,7 @@ def _resumed(run: Run) -> TrainState:
 def save_best(run: Run, state: TrainState, scores: Scores) -> None:
     """Keep the weights that the finished model is made of."""
     if run.parallel.is_main:
-        facts = {"step": state.step, "scores": scores.to_dict()}
+        facts = {"step": state.step, "scores": asdict(scores)}
         save_checkpoint(run.folder / BEST, run.weights(), facts)
 
 

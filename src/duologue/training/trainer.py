@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,7 @@ from duologue.errors import TrainingError
 from duologue.training.objective import target_loss
 from duologue.training.optimizer import learning_rate, scale_gradients, set_learning_rate
 from duologue.training.parallel import join, leave, precision
-from duologue.training.setup import Run, export_model, prepare, save_best, save_last
+from duologue.training.setup import RECIPE, Run, export_model, prepare, save_best, save_last
 from duologue.training.signals import StopSignal
 from duologue.training.state import TrainState
 from duologue.training.validation import validate
@@ -65,10 +65,12 @@ def train(recipe: Recipe, resume: bool = False) -> Outcome:
             if ending == "signal":
                 model = None
                 run.reporter.say(
-                    f"stopped after update {state.step}; go on with: duologue train RECIPE --resume"
+                    f"stopped after update {state.step}; go on with: "
+                    f"duologue train {run.folder / RECIPE} --resume"
                 )
             else:
                 model = export_model(run)
+                say_what_was_left_out(run)
                 run.reporter.say(f"finished ({ending}) after update {state.step}: {model}")
             parallel.wait()
         return Outcome(ending, stop.number, state.step, state.best_loss, model)
@@ -90,6 +92,7 @@ def run_updates(run: Run, state: TrainState, stop: StopSignal) -> Ending:
         share = done_share(config, state)
         ending = _ending(config, state, share, stops > 0)
         if ending is not None:
+            run.reporter.report(state)
             if ending != "signal" and state.validated_step != state.step:
                 check(run, state)
             save_last(run, state)
@@ -191,4 +194,15 @@ def check(run: Run, state: TrainState) -> None:
     if is_best:
         state.best_loss = loss
         save_best(run, state, scores)
-    run.reporter.validated(state, scores.to_dict(), is_best)
+    run.reporter.validated(state, asdict(scores), is_best)
+
+
+def say_what_was_left_out(run: Run) -> None:
+    """Name the sets of which some targets were too long to be trained on."""
+    for name, counts in run.batches.counts.items():
+        if counts.left_out:
+            run.reporter.say(
+                f"{name}: {counts.left_out} of {counts.left_out + counts.targets} targets were "
+                "left out, because they or their source are longer than data.max_target, "
+                "data.max_source"
+            )

@@ -11,27 +11,31 @@ that a model card states come from `duologue evaluate`, which runs the engine th
 
 from __future__ import annotations
 
-import math
+import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import sacrebleu
 import torch
 from torch import Tensor
 
-from duologue.config import Recipe
+from duologue.config import AugmentConfig, Recipe
+from duologue.data.augment import augment
 from duologue.data.batching import Batch, collate, cut
 from duologue.data.dataset import Dataset
 from duologue.data.encoding import Encoded, Limits, encode, windows
+from duologue.data.rows import Example
 from duologue.model.seq2seq import Seq2Seq
 from duologue.model.values import Source, Target
 from duologue.text.template import LANGUAGES, TASKS
 from duologue.text.tokenizer import Tokenizer
 from duologue.training.objective import target_loss
+
+T = TypeVar("T")
 
 LABEL_TASKS = ("sentiment", "emotion", "intent")
 GENERATE_ROWS = 32  # rows decoded together
@@ -62,10 +66,6 @@ class Scores:
 
     loss: float
     sets: dict[str, dict[str, float]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, which has no infinity."""
-        return {"loss": self.loss if math.isfinite(self.loss) else None, "sets": self.sets}
 
 
 def tensors(batch: Batch, device: torch.device) -> tuple[Source, Target, Tensor]:
@@ -206,12 +206,15 @@ def _generation_key(request: Encoded) -> tuple[int, int]:
 def open_validation(
     datasets: Sequence[Dataset], recipe: Recipe, tokenizer: Tokenizer, limits: Limits
 ) -> tuple[ValidationSet, ...]:
-    """The first examples of every valid split that has any; training.validate_examples of each."""
+    """Up to training.validate_examples examples of every valid split, spread over it.
+
+    Of these, up to training.generate_examples targets are generated.
+    """
     training = recipe.training
     sets = []
     for dataset in datasets:
         pieces = []
-        for example in islice(dataset.examples("valid"), training.validate_examples):
+        for example in _spread(_examples(dataset), training.validate_examples):
             pieces += windows(encode(example, tokenizer), limits)[0]
         if not pieces:
             continue
@@ -221,9 +224,33 @@ def open_validation(
         )
         requests = [request for piece in pieces for request in single_targets(piece)]
         sets.append(
-            ValidationSet(dataset.name, batches, tuple(requests[: training.generate_examples]))
+            ValidationSet(dataset.name, batches, _spread(requests, training.generate_examples))
         )
     return tuple(sets)
+
+
+def _examples(dataset: Dataset) -> list[Example]:
+    """The valid split, as it is trained on but without noise: denoised, every other pair swapped.
+
+    Chance is seeded, so that all validations of a set are of the same examples.
+    """
+    config = dataset.config.augment
+    kinds = AugmentConfig(
+        denoise=config.denoise, mask_ratio=config.mask_ratio, mean_span=config.mean_span
+    )
+    rng = random.Random(dataset.name)
+    found: list[Example] = []
+    for index, example in enumerate(dataset.examples("valid")):
+        is_swapped = config.pair_swap and index % 2 == 1
+        found += augment(example, replace(kinds, pair_swap=is_swapped), rng)[-1:]
+    return found
+
+
+def _spread(items: Sequence[T], count: int) -> tuple[T, ...]:
+    """At most `count` items, at equal distances."""
+    if len(items) <= count:
+        return tuple(items)
+    return tuple(items[index * len(items) // count] for index in range(count))
 
 
 @torch.no_grad()
@@ -241,5 +268,4 @@ def validate(
         total, count = total + loss, count + num_tokens
         if item.requests:
             scores[item.name] |= generation_scores(model, item.requests, tokenizer, device)
-    loss = total / max(1, count)
-    return Scores(loss if math.isfinite(loss) else math.inf, scores)
+    return Scores(total / max(1, count), scores)
