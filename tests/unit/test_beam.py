@@ -23,7 +23,7 @@ def run(search: SingleSearch | BeamSearch, forward: FakeForward) -> list:
     steps = []
     while not steps or steps[-1].finished is None:
         logits = forward.decode_step(search.states, search.next_ids)
-        steps.append(search.advance(Scores.of(logits, NOTHING)))
+        steps.append(search.advance(Scores.of(logits, NOTHING), 0))
     return steps
 
 

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from duologue.engine.sampling import Floats, Scores, filter_repeats, has_repeat_filter
+from duologue.engine.sampling import (
+    Floats,
+    Scores,
+    filter_repeats,
+    has_repeat_filter,
+    lower_bounds,
+)
 from duologue.engine.search import Finished, Hypothesis, Search, Step
 from duologue.types import FinishReason, Options
 
@@ -31,11 +37,12 @@ class _Beam(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """A beam of this step, one id longer."""
+    """A beam of this step, one id longer; logprob is that of the id alone, before filters."""
 
     score: float
     row: int
     idx: int
+    logprob: float
 
 
 class _Ended(NamedTuple):
@@ -63,15 +70,15 @@ class BeamSearch(Search):
         self._num_committed = 0
         self._has_filter = has_repeat_filter(options)
 
-    def _decide(self, scores: Scores) -> Step:
+    def _decide(self, scores: Scores, first: int) -> Step:
         size = self._options.beam_size
         grown: list[_Candidate] = []
-        for rank, candidate in enumerate(self._candidates(scores)):
+        for rank, candidate in enumerate(self._candidates(scores, first)):
             if candidate.idx != self._eos_id:
                 grown.append(candidate)
             elif rank < size:
-                self._end(candidate, scores)
-        beams = [self._extended(candidate, scores) for candidate in grown[:size]]
+                self._end(candidate)
+        beams = [self._extended(candidate) for candidate in grown[:size]]
         enough = len(self._ended) >= size * self._options.patience
         if not enough and beams and len(beams[0].ids) == self._options.max_tokens:
             for candidate, beam in zip(grown, beams, strict=False):
@@ -83,9 +90,9 @@ class BeamSearch(Search):
         self._follow([candidate.row for candidate in grown[:size]])
         return self._progress()
 
-    def _candidates(self, scores: Scores) -> list[_Candidate]:
+    def _candidates(self, scores: Scores, first: int) -> list[_Candidate]:
         """The 2 * beam_size best continuations, best first; enough even if half of them end."""
-        logits = scores.logits
+        logits = scores.logits[first : first + len(self._beams)]
         if self._has_filter:
             logits = np.stack(
                 [
@@ -95,18 +102,23 @@ class BeamSearch(Search):
             )
         wanted = 2 * self._options.beam_size
         # What is not among the wanted best of its own row is not among the wanted best of all.
-        place = min(wanted, logits.shape[1])
-        thresholds = np.partition(logits, -place, axis=1)[:, -place]
-        rows, ids = np.nonzero((logits >= thresholds[:, None]) & np.isfinite(logits))
-        base = np.array([beam.score for beam in self._beams]) - scores.log_norm
+        bounds = np.maximum(lower_bounds(logits, wanted), np.finfo(np.float32).min)
+        rows, ids = np.divmod(np.flatnonzero(logits >= bounds[:, None]), logits.shape[1])
+        log_norm = scores.log_norm[first : first + len(self._beams)]
+        base = np.array([beam.score for beam in self._beams]) - log_norm
         totals = base[rows] + logits[rows, ids]
         best = np.argsort(-totals, kind="stable")[:wanted]
-        return [_Candidate(float(totals[i]), int(rows[i]), int(ids[i])) for i in best]
+        found = zip(totals[best].tolist(), rows[best].tolist(), ids[best].tolist(), strict=True)
+        return [
+            _Candidate(total, row, idx, scores.logprob(first + row, idx))
+            for total, row, idx in found
+        ]
 
-    def _extended(self, candidate: _Candidate, scores: Scores) -> _Beam:
+    def _extended(self, candidate: _Candidate) -> _Beam:
         beam = self._beams[candidate.row]
-        logprob = scores.logprob(candidate.row, candidate.idx)
-        return _Beam((*beam.ids, candidate.idx), (*beam.logprobs, logprob), candidate.score)
+        return _Beam(
+            (*beam.ids, candidate.idx), (*beam.logprobs, candidate.logprob), candidate.score
+        )
 
     def _follow(self, parents: list[int]) -> None:
         """Give each beam its parent's state: the first child takes it, the others get forks."""
@@ -119,9 +131,9 @@ class BeamSearch(Search):
         self.states = states
         self.next_ids = [beam.ids[-1] for beam in self._beams]
 
-    def _end(self, candidate: _Candidate, scores: Scores) -> None:
+    def _end(self, candidate: _Candidate) -> None:
         beam = self._beams[candidate.row]
-        logprob = sum(beam.logprobs) + scores.logprob(candidate.row, candidate.idx)
+        logprob = sum(beam.logprobs) + candidate.logprob
         hypothesis = Hypothesis(beam.ids, logprob, beam.logprobs, "stop")
         self._add_ended(candidate.row, hypothesis, candidate.score)
 

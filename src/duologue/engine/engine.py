@@ -171,11 +171,11 @@ class Engine:
         next_ids = [idx for request in running for idx in request.search.next_ids]
         scores = Scores.of(self._forward.decode_step(states, next_ids), self._suppressed)
         progress: list[Progress] = []
-        start = 0
+        first = 0
         for request in running:
-            stop = start + len(request.search.states)
-            step = request.search.advance(scores.rows(start, stop))
-            start = stop
+            num_rows = len(request.search.states)
+            step = request.search.advance(scores, first)
+            first += num_rows
             request.committed_ids += step.committed_ids
             progress.append(Progress(request.request_id, *step))
             if step.finished is not None:
@@ -216,7 +216,8 @@ class Engine:
     def _stream(self, request_id: int, mailbox: deque[Progress]) -> Generator[Progress, None, None]:
         try:
             while True:
-                progress = self._next(mailbox)
+                self._wait(mailbox)
+                progress = mailbox.popleft()
                 yield progress
                 if progress.finished is not None:
                     return
@@ -238,14 +239,14 @@ class Engine:
             self._mailboxes.pop(request_id, None)
             self.abort(request_id)
 
-    def _next(self, mailbox: deque[Progress]) -> Progress:
-        """The next progress in a mailbox; runs steps as long as no other thread does."""
-        while True:
+    def _wait(self, mailbox: deque[Progress]) -> None:
+        """Until there is progress in a mailbox; runs steps as long as no other thread does."""
+        while not mailbox:
             with self._changed:
                 while self._is_stepping and not mailbox:
                     self._changed.wait()
                 if mailbox:
-                    return mailbox.popleft()
+                    return
                 self._is_stepping = True
             self._step()
 
@@ -282,10 +283,12 @@ class Engine:
                     self._subscribe(order[-1], mailbox)
                 if len(finished) == len(order):
                     return [finished[request_id] for request_id in order]
-                progress = self._next(mailbox)
-                if progress.finished is not None:
-                    finished[progress.request_id] = progress.finished
-                    self._unsubscribe(progress.request_id)
+                self._wait(mailbox)
+                while mailbox:
+                    progress = mailbox.popleft()
+                    if progress.finished is not None:
+                        finished[progress.request_id] = progress.finished
+                        self._unsubscribe(progress.request_id)
         finally:
             for request_id in set(order) - set(finished):
                 self._unsubscribe(request_id)

@@ -21,19 +21,23 @@ from duologue.types import Options
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
+_ROWS_IN_CACHE = 4
+_PIECE = 64
+_COLDEST = 1e-30  # the coldest temperature that float32 still divides by
+
 
 @dataclass(frozen=True, eq=False)
 class Scores:
     """What one decoding step says of the next token of each row.
 
     logits    [B, V] float32; ids that are never produced hold -inf
-    best      [B] int64, the most likely id of each row (the smallest of equals)
-    log_norm  [B] float32; logits - log_norm are natural log-probabilities
+    best      [B] the most likely id of each row (the smallest of equals)
+    log_norm  [B] logits - log_norm are natural log-probabilities
     """
 
     logits: Floats
-    best: Ints
-    log_norm: Floats
+    best: list[int]
+    log_norm: list[float]
 
     @classmethod
     def of(cls, logits: Floats, suppressed_ids: Ints) -> Scores:
@@ -41,17 +45,19 @@ class Scores:
         logits[:, suppressed_ids] = -np.inf
         best = logits.argmax(axis=1)
         highest = logits[np.arange(len(logits)), best]
-        shifted = logits - highest[:, None]
-        np.exp(shifted, out=shifted)
-        return cls(logits, best, highest + np.log(shifted.sum(axis=1)))
-
-    def rows(self, start: int, stop: int) -> Scores:
-        """The scores of rows start..stop; views, nothing is copied."""
-        return Scores(self.logits[start:stop], self.best[start:stop], self.log_norm[start:stop])
+        sums = np.empty_like(highest)
+        # A few rows at a time: what is computed in between stays in the processor's cache.
+        scratch = np.empty((_ROWS_IN_CACHE, logits.shape[1]), np.float32)
+        for start in range(0, len(logits), _ROWS_IN_CACHE):
+            rows = slice(start, start + _ROWS_IN_CACHE)
+            exps = scratch[: len(sums[rows])]
+            np.subtract(logits[rows], highest[rows, None], out=exps)
+            np.exp(exps, out=exps).sum(axis=1, out=sums[rows])
+        return cls(logits, best.tolist(), (highest + np.log(sums)).tolist())
 
     def logprob(self, row: int, idx: int) -> float:
         """Natural log-probability of one id in one row, before any filter."""
-        return float(self.logits[row, idx] - self.log_norm[row])
+        return float(self.logits[row, idx]) - self.log_norm[row]
 
 
 def log_softmax(logits: Floats) -> npt.NDArray[np.float64]:
@@ -100,39 +106,58 @@ def ngram_endings(ids: Sequence[int], size: int) -> list[int]:
     ]
 
 
-def keep_top_k(logits: Floats, k: int) -> Floats:
-    """Logits [V] with all but the k largest at -inf; equals of the k-th stay too. 0 keeps all."""
+# --- choice ------------------------------------------------------------------------------------
+
+
+def lower_bounds(logits: Floats, count: int) -> Floats:
+    """For each row of logits [B, V] a value that at least `count` entries reach, or -inf [B].
+
+    The `count` largest are among those that reach it, and mostly little else: the bound is the
+    count-th largest of the maxima of pieces of the row, which takes a fraction of the time of a
+    partition of the row itself. A piece is every num_pieces-th entry, so that the maxima of all
+    pieces are taken side by side.
+    """
+    num_rows, vocab_size = logits.shape
+    num_pieces = vocab_size // _PIECE
+    if num_pieces >= count:
+        whole = logits[:, : num_pieces * _PIECE]
+        logits = whole.reshape(num_rows, _PIECE, num_pieces).max(axis=1)
+    place = min(count, logits.shape[1])
+    bounds: Floats = np.partition(logits, -place, axis=1)[:, -place]
+    return bounds
+
+
+def top_k_ids(logits: Floats, k: int) -> Ints:
+    """Ids of the k largest logits [V], ascending; equals of the k-th are in, too. 0: all ids."""
     if k == 0 or k >= len(logits):
-        return logits
-    threshold = np.partition(logits, -k)[-k]
-    return np.where(logits >= threshold, logits, np.float32(-np.inf))
+        return np.arange(len(logits))
+    candidates = np.flatnonzero(logits >= lower_bounds(logits[None], k)[0])
+    values = logits[candidates]
+    kept: Ints = candidates[values >= np.partition(values, -k)[-k]]
+    return kept
 
 
-def keep_top_p(logits: Floats, p: float) -> Floats:
-    """Logits [V] with all but the smallest likeliest set that reaches probability p at -inf.
+def top_p_ids(logits: Floats, p: float) -> Ints:
+    """Ids of the smallest likeliest set that reaches probability p. 1: all ids.
 
-    Nucleus sampling of Holtzman et al. 2019 (arXiv:1904.09751, section 3.1). Tokens below
-    (1 - p) / V are outside of that set whatever else there is, so that only the rest is sorted.
+    Nucleus sampling of Holtzman et al. 2019 (arXiv:1904.09751, section 3.1). What is less likely
+    than (1 - p) / V is outside of that set whatever else there is, so only the rest is sorted.
     """
     if p >= 1:
-        return logits
-    probabilities = np.exp(log_softmax(logits))
-    candidates = np.flatnonzero(probabilities >= (1 - p) / len(logits))
-    order = candidates[np.argsort(-probabilities[candidates], kind="stable")]
-    reached = np.cumsum(probabilities[order])
-    kept = order[: int(np.searchsorted(reached, p)) + 1]
-    filtered = np.full_like(logits, -np.inf)
-    filtered[kept] = logits[kept]
-    return filtered
-
-
-# --- choice ------------------------------------------------------------------------------------
+        return np.arange(len(logits))
+    weights = np.exp(logits - logits.max())
+    total = weights.sum(dtype=np.float64)
+    candidates = np.flatnonzero(weights >= (1 - p) / len(logits) * total)
+    order = candidates[np.argsort(-weights[candidates], kind="stable")]
+    reached = np.cumsum(weights[order], dtype=np.float64)
+    kept: Ints = order[: int(np.searchsorted(reached, p * total)) + 1]
+    return kept
 
 
 class Sampler:
     """Draws tokens; the n-th draw depends on the seed and the n-th logits, and on nothing else.
 
-    Raises nothing; temperature 0 takes the likeliest token and draws no random number.
+    Temperature comes first, then top-k, then top-p among what top-k left.
     """
 
     def __init__(self, options: Options) -> None:
@@ -140,15 +165,14 @@ class Sampler:
         self._random = np.random.default_rng(options.seed)
 
     def choose(self, logits: Floats) -> int:
-        """One id from a row of logits [V]; ids at -inf are never chosen."""
+        """One id from a row of logits [V]; ids at -inf are never chosen. One random number."""
         options = self._options
-        if options.temperature == 0:
-            return int(logits.argmax())
-        # Scaled in float64 from the highest down: a tiny temperature gives 0 and -inf, never NaN.
-        scaled = logits.astype(np.float64) - logits.max()
+        # Measured from the highest down, a tiny temperature gives 0 and -inf, never NaN.
         with np.errstate(over="ignore"):
-            scaled = (scaled / options.temperature).astype(np.float32)
-        kept = keep_top_p(keep_top_k(scaled, options.top_k), options.top_p)
-        reached = np.cumsum(np.exp(log_softmax(kept)))
-        # searchsorted to the right: an id of probability 0 spans no width and cannot be hit.
-        return int(np.searchsorted(reached, self._random.random() * reached[-1], side="right"))
+            scaled = (logits - logits.max()) / np.float32(max(options.temperature, _COLDEST))
+        ids = top_k_ids(scaled, options.top_k)
+        ids = ids[top_p_ids(scaled[ids], options.top_p)]
+        reached = np.cumsum(np.exp(scaled[ids]), dtype=np.float64)
+        # To the right: an id of probability 0 has no width and cannot be hit.
+        place = np.searchsorted(reached, self._random.random() * reached[-1], side="right")
+        return int(ids[place])

@@ -92,16 +92,19 @@ class Search(ABC):
         self._options = options
         self._record_attention = record_attention
 
-    def advance(self, scores: Scores) -> Step:
-        """Digest the scores of the rows just fed; while the prefix is being fed they are unused."""
+    def advance(self, scores: Scores, first: int) -> Step:
+        """Digest the scores of the rows just fed, which begin at row `first`.
+
+        While the prefix is being fed the scores are not used.
+        """
         if self._num_fed < len(self._prefix):
             self.next_ids = [self._prefix[self._num_fed]]
             self._num_fed += 1
             return Step()
-        return self._decide(scores)
+        return self._decide(scores, first)
 
     @abstractmethod
-    def _decide(self, scores: Scores) -> Step:
+    def _decide(self, scores: Scores, first: int) -> Step:
         """Choose ids for the rows and set states and next_ids for the next step."""
 
     @abstractmethod
@@ -134,9 +137,9 @@ class SingleSearch(Search):
         self._sampler = Sampler(options) if options.temperature > 0 else None
         self._has_filter = has_repeat_filter(options)
 
-    def _decide(self, scores: Scores) -> Step:
-        chosen = self._choose(scores)
-        logprob = scores.logprob(0, chosen)
+    def _decide(self, scores: Scores, first: int) -> Step:
+        chosen = self._choose(scores, first)
+        logprob = scores.logprob(first, chosen)
         if chosen == self._eos_id:
             return Step(finished=self._finish("stop", logprob))
         self._ids.append(chosen)
@@ -146,10 +149,10 @@ class SingleSearch(Search):
         self.next_ids = [chosen]
         return Step((chosen,))
 
-    def _choose(self, scores: Scores) -> int:
+    def _choose(self, scores: Scores, row: int) -> int:
         if not self._has_filter and self._sampler is None:
-            return int(scores.best[0])
-        logits = scores.logits[0]
+            return scores.best[row]
+        logits = scores.logits[row]
         if self._has_filter:
             logits = filter_repeats(logits, self._ids, self._options, self._eos_id)
         return int(logits.argmax()) if self._sampler is None else self._sampler.choose(logits)
