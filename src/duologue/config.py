@@ -158,6 +158,8 @@ class DataConfig:
     max_source       longer sources are left out of training (tokens); counted and reported
     max_target       the same for targets
     max_turns        dialogue: longest window of turns in one example
+    single_target    give every target a row of its own instead of packing those of one source;
+                     an encoder that sees everything needs it, and turns it on by itself
     shuffle_buffer   rows of each set held in memory to shuffle from; a set may be larger
     bucket_batches   batches' worth of examples that are sorted by length together
     """
@@ -171,6 +173,7 @@ class DataConfig:
     max_source: int = 256
     max_target: int = 256
     max_turns: int = 12
+    single_target: bool = False
     shuffle_buffer: int = 20_000
     bucket_batches: int = 100
 

@@ -109,7 +109,7 @@ def prepare(recipe: Recipe, resume: bool, parallel: Parallel) -> tuple[Run, Trai
     config = model_config(recipe, tokenizer, datasets, init.config if init else None)
     model = _build_model(config, recipe, init, parallel)
     training = recipe.training
-    single_target = config.encoder_mask == "full"
+    single_target = recipe.data.single_target or config.encoder_mask == "full"
     run = Run(
         recipe=recipe,
         folder=folder,
