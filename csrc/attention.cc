@@ -31,14 +31,18 @@ static void score_block(const AttendTask& task, const float* q, const float* key
                         float scale, float* scores, int64_t stride) {
   Lanes total[ROWS][kBlockVectors] = {};
   for (int64_t j = 0; j < head_dim; ++j) {
+    DUOLOGUE_UNROLL
     for (int64_t v = 0; v < kBlockVectors; ++v) {
       const Lanes key = load(keys + j * kBlock + v * kLanes);
+      DUOLOGUE_UNROLL
       for (int64_t r = 0; r < ROWS; ++r) {
         total[r][v] = fma(fill(q[r * task.q_stride + j]), key, total[r][v]);
       }
     }
   }
+  DUOLOGUE_UNROLL
   for (int64_t r = 0; r < ROWS; ++r) {
+    DUOLOGUE_UNROLL
     for (int64_t v = 0; v < kBlockVectors; ++v) {
       store(scores + r * stride + v * kLanes, total[r][v] * scale);
     }
@@ -54,8 +58,10 @@ static void mix_values(const AttendTask& task, const float* weights, int64_t str
     const Span& span = task.spans[s];
     for (int64_t t = 0; t < span.length; ++t) {
       const float* value = span.values + t * task.d_model + column;
+      DUOLOGUE_UNROLL
       for (int64_t v = 0; v < VECTORS; ++v) {
         const Lanes x = load(value + v * kLanes);
+        DUOLOGUE_UNROLL
         for (int64_t r = 0; r < ROWS; ++r) {
           total[r][v] = fma(fill(weights[r * stride + t]), x, total[r][v]);
         }
@@ -63,7 +69,9 @@ static void mix_values(const AttendTask& task, const float* weights, int64_t str
     }
     weights += round_up(span.length, kBlock);
   }
+  DUOLOGUE_UNROLL
   for (int64_t r = 0; r < ROWS; ++r) {
+    DUOLOGUE_UNROLL
     for (int64_t v = 0; v < VECTORS; ++v) {
       store(out + r * task.out_stride + v * kLanes, total[r][v]);
     }
@@ -101,6 +109,7 @@ static void attend_rows(const AttendTask& task, int64_t head, int64_t head_dim) 
       score_block<ROWS>(task, q, keys, head_dim, scale, task.scores + column, stride);
     }
     // What fills up the last block is no token: its weight must vanish.
+    DUOLOGUE_UNROLL
     for (int64_t r = 0; r < ROWS; ++r) {
       float* end = task.scores + r * stride + column;
       for (int64_t pad = round_up(span.length, kBlock) - span.length; pad > 0; --pad) {
@@ -108,6 +117,7 @@ static void attend_rows(const AttendTask& task, int64_t head, int64_t head_dim) 
       }
     }
   }
+  DUOLOGUE_UNROLL
   for (int64_t r = 0; r < ROWS; ++r) softmax(task.scores + r * stride, stride);
 
   int64_t c = 0;

@@ -28,7 +28,7 @@ struct NewArray {
   explicit NewArray(std::vector<size_t> sizes) : shape(std::move(sizes)) {
     size_t count = 1;
     for (const size_t size : shape) count *= size;
-    data.reset(new T[count > 0 ? count : 1]());
+    data.reset(new T[count > 0 ? count : 1]);
   }
   Result<T> release() {
     T* values = data.release();

@@ -64,7 +64,8 @@ static nb::tuple quantize(const Matrix& x, const std::string& isa) {
   NewArray<int8_t> bytes({x.shape(0), x.shape(1)});
   NewArray<float> scale({x.shape(0)});
   for (size_t row = 0; row < x.shape(0); ++row) {
-    scale.data[row] = kernels.quantize(x.data() + row * n, bytes.data.get() + row * n, n, n);
+    scale.data[row] =
+        kernels.quantize(x.data() + row * n, bytes.data.get() + row * n, n, n).scale;
   }
   return nb::make_tuple(bytes.release(), scale.release());
 }

@@ -36,16 +36,22 @@ struct PackedWeight {
   int64_t out;
 };
 
+// What belongs to one row of activations in bytes: x = bytes * scale; sum is that of the bytes.
+struct QuantizedRow {
+  float scale;
+  int32_t sum;
+};
+
 // One product y (+)= x W^T; a kernel call does a range of its panels and rows.
 //   x_f32    [rows, in]
-//   x_s8     [rows, s8_stride] quantised rows, zero from `in` on; x_scale [rows]
+//   x_s8     [rows, s8_stride] bytes, zero from `in` on; x_rows [rows] belongs to them
 //   y        [rows, out]
 //   is_added true adds to what is in y (residual)
 struct LinearTask {
   PackedWeight w;
   const float* x_f32;
   const int8_t* x_s8;
-  const float* x_scale;
+  const QuantizedRow* x_rows;
   int64_t s8_stride;
   float* y;
   bool is_added;
@@ -88,13 +94,13 @@ struct Kernels {
   // linear_f32.h, linear_*.cc ----------------------------------------------------------------------
   // y[r, o] (+)= sum_i x[r, i] w[o, i]
   void (*linear_f32)(const LinearTask& task, const Tile& tile);
-  // y[r, o] (+)= x_scale[r] scale[o] sum_i x_s8[r, i] w_s8[o, i]; the sum is exact in int32, so
+  // y[r, o] (+)= x_rows[r].scale scale[o] sum_i x_s8[r, i] w_s8[o, i]; the sum is exact in int32, so
   // every instruction set gives the same integers (Linear refuses an `in` that could overflow)
   void (*linear_s8)(const LinearTask& task, const Tile& tile);
 
   // norm.cc: each works on one row ------------------------------------------------------------------
-  // q [padded] s8 = round(x / scale), zero from n on; returns scale = max|x| / 127
-  float (*quantize)(const float* x, int8_t* q, int64_t n, int64_t padded);
+  // q [padded] s8 = round(x / scale) with scale = max|x| / 127, zero from n on
+  QuantizedRow (*quantize)(const float* x, int8_t* q, int64_t n, int64_t padded);
   // y = x / sqrt(mean(x^2) + eps) * weight. Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4
   void (*rms_norm)(const float* x, const float* weight, float* y, int64_t n, float eps);
   // x [n] becomes exp(x - max) / sum

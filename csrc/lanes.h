@@ -13,6 +13,14 @@
 #include <arm_neon.h>
 #endif
 
+// Before each loop over an array of vectors that has a fixed number of turns: only when every index is
+// a constant do compilers keep the array in registers.
+#if defined(__clang__)
+#define DUOLOGUE_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define DUOLOGUE_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 namespace duologue {
 namespace DUOLOGUE_ISA {
 
@@ -82,8 +90,8 @@ static inline float max_lanes(Lanes x) {
 constexpr float kRoundMagic = 12582912.0f;
 constexpr int32_t kRoundMagicBits = 0x4B400000;
 
-static inline IntLanes bits(Lanes x) { return reinterpret_cast<IntLanes&>(x); }
-static inline Lanes from_bits(IntLanes x) { return reinterpret_cast<Lanes&>(x); }
+static inline IntLanes bits(Lanes x) { return (IntLanes)x; }
+static inline Lanes from_bits(IntLanes x) { return (Lanes)x; }
 
 // e^x with a relative error below 2e-7 for x in [-87, 88]; outside it stays at the border's value.
 // e^x = 2^n e^r with n = round(x / ln 2) and |r| <= ln 2 / 2; e^r by its Taylor series.

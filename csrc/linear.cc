@@ -61,9 +61,9 @@ void Linear::read_row(int64_t row, float factor, float* y) const {
 static void quantize_rows(Runtime& runtime, const float* x, int64_t rows, int64_t in) {
   const int64_t stride = round_up(in, kRowBytes);
   int8_t* bytes = runtime.quantized.reserve(rows * stride);
-  float* scale = runtime.quantized_scale.reserve(rows);
+  QuantizedRow* quantized = runtime.quantized_rows.reserve(rows);
   for_rows(runtime, rows, [&](int64_t row) {
-    scale[row] = runtime.kernels.quantize(x + row * in, bytes + row * stride, in, stride);
+    quantized[row] = runtime.kernels.quantize(x + row * in, bytes + row * stride, in, stride);
   });
 }
 
@@ -75,7 +75,7 @@ void linear(Runtime& runtime, const Linear& weight, const float* x, float* y, in
   const LinearTask task = {weight.packed(),
                            x,
                            runtime.quantized.data(),
-                           runtime.quantized_scale.data(),
+                           runtime.quantized_rows.data(),
                            round_up(weight.in(), kRowBytes),
                            y,
                            is_added};

@@ -82,8 +82,8 @@ struct Runtime {
 
   const Kernels& kernels;
   ThreadPool pool;
-  Buffer<int8_t> quantized;   // activations of the product in progress
-  Buffer<float> quantized_scale;
+  Buffer<int8_t> quantized;  // activations of the product in progress
+  Buffer<QuantizedRow> quantized_rows;
 };
 
 // y [rows, out] = x [rows, in] W^T, or += when is_added. x and y must not overlap.

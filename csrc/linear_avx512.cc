@@ -10,57 +10,50 @@ namespace DUOLOGUE_ISA {
 constexpr int64_t kPanelS8 = 64;
 constexpr int64_t kVectors = kPanelS8 / 16;
 
-// -128 * sum(x), x [padded to a multiple of 64 with zeros].
-static inline int32_t correction(const int8_t* x, int64_t stride) {
-  const __m512i ones = _mm512_set1_epi8(1);
-  __m512i total = _mm512_setzero_si512();
-  for (int64_t i = 0; i < stride; i += 64) {
-    total = _mm512_dpbusd_epi32(total, ones, _mm512_loadu_si512(x + i));
-  }
-  return -128 * _mm512_reduce_add_epi32(total);
-}
-
 template <int64_t ROWS>
 static void pass_s8(const LinearTask& task, int64_t panel, int64_t row) {
   const int64_t padded = round_up(task.w.in, 4);
   const uint8_t* w = task.w.s8 + panel * kPanelS8 * padded;
   const int8_t* x = task.x_s8 + row * task.s8_stride;
-  __m512i total[ROWS][kVectors];
+  IntLanes total[ROWS][kVectors];
+  DUOLOGUE_UNROLL
   for (int64_t r = 0; r < ROWS; ++r) {
-    const __m512i start = _mm512_set1_epi32(correction(x + r * task.s8_stride, task.s8_stride));
+    const IntLanes start = -128 * task.x_rows[row + r].sum - IntLanes{};
+    DUOLOGUE_UNROLL
     for (int64_t v = 0; v < kVectors; ++v) total[r][v] = start;
   }
   for (int64_t i = 0; i < padded; i += 4, w += 4 * kPanelS8) {
     __m512i weights[kVectors];
+    DUOLOGUE_UNROLL
     for (int64_t v = 0; v < kVectors; ++v) weights[v] = _mm512_loadu_si512(w + 64 * v);
+    DUOLOGUE_UNROLL
     for (int64_t r = 0; r < ROWS; ++r) {
       int32_t four;
       std::memcpy(&four, x + r * task.s8_stride + i, 4);
       const __m512i inputs = _mm512_set1_epi32(four);
+      DUOLOGUE_UNROLL
       for (int64_t v = 0; v < kVectors; ++v) {
-        total[r][v] = _mm512_dpbusd_epi32(total[r][v], weights[v], inputs);
+        total[r][v] = (IntLanes)_mm512_dpbusd_epi32((__m512i)total[r][v], weights[v], inputs);
       }
     }
   }
   const int64_t first = panel * kPanelS8;
+  DUOLOGUE_UNROLL
   for (int64_t r = 0; r < ROWS; ++r) {
     float* y = task.y + (row + r) * task.w.out + first;
+    DUOLOGUE_UNROLL
     for (int64_t v = 0; v < kVectors; ++v) {
-      const Lanes scale = load(task.w.scale + first + v * kLanes) * task.x_scale[row + r];
-      const Lanes sum = _mm512_cvtepi32_ps(total[r][v]);
+      const Lanes scale = load(task.w.scale + first + v * kLanes) * task.x_rows[row + r].scale;
+      const Lanes sum = __builtin_convertvector(total[r][v], Lanes);
       put(y + v * kLanes, sum * scale, task.w.out - first - v * kLanes, task.is_added);
     }
   }
 }
 
 void linear_s8(const LinearTask& task, const Tile& tile) {
-  for (int64_t panel = tile.panel_begin; panel < tile.panel_end; ++panel) {
-    int64_t row = tile.row_begin;
-    for (; row + kPassRows <= tile.row_end; row += kPassRows) {
-      pass_s8<kPassRows>(task, panel, row);
-    }
-    for (; row < tile.row_end; ++row) pass_s8<1>(task, panel, row);
-  }
+  constexpr Pass kPasses[] = {pass_s8<1>, pass_s8<2>, pass_s8<3>,
+                              pass_s8<4>, pass_s8<5>, pass_s8<6>};
+  run_passes(kPasses, 6, task, tile);
 }
 
 const Kernels kernels = {

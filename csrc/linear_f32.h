@@ -13,12 +13,23 @@ namespace DUOLOGUE_ISA {
 
 constexpr int64_t kPanelVectors = 4;
 constexpr int64_t kPanelF32 = kPanelVectors * kLanes;
-// Rows of one pass: accumulators, weights and a broadcast must fit the vector registers (32 or 16).
-#if defined(__AVX512F__) || defined(__ARM_NEON)
-constexpr int64_t kPassRows = 6;
-#else
-constexpr int64_t kPassRows = 2;
-#endif
+
+// One panel with as many rows as a function is made for.
+using Pass = void (*)(const LinearTask& task, int64_t panel, int64_t row);
+
+// Runs a tile; passes[n - 1] takes n rows. Rows are dealt evenly (7 are 4 and 3, not 6 and 1), because
+// each pass reads the panel once.
+static void run_passes(const Pass* passes, int64_t most, const LinearTask& task, const Tile& tile) {
+  for (int64_t panel = tile.panel_begin; panel < tile.panel_end; ++panel) {
+    for (int64_t row = tile.row_begin; row < tile.row_end;) {
+      const int64_t left = tile.row_end - row;
+      const int64_t turns = (left + most - 1) / most;
+      const int64_t rows = (left + turns - 1) / turns;
+      passes[rows - 1](task, panel, row);
+      row += rows;
+    }
+  }
+}
 
 template <int64_t ROWS>
 static void pass_f32(const LinearTask& task, int64_t panel, int64_t row) {
@@ -27,16 +38,20 @@ static void pass_f32(const LinearTask& task, int64_t panel, int64_t row) {
   const float* x = task.x_f32 + row * in;
   Lanes total[ROWS][kPanelVectors] = {};
   for (int64_t i = 0; i < in; ++i, w += kPanelF32) {
+    DUOLOGUE_UNROLL
     for (int64_t v = 0; v < kPanelVectors; ++v) {
       const Lanes weights = load(w + v * kLanes);
+      DUOLOGUE_UNROLL
       for (int64_t r = 0; r < ROWS; ++r) {
         total[r][v] = fma(fill(x[r * in + i]), weights, total[r][v]);
       }
     }
   }
   const int64_t first = panel * kPanelF32;
+  DUOLOGUE_UNROLL
   for (int64_t r = 0; r < ROWS; ++r) {
     float* y = task.y + (row + r) * task.w.out + first;
+    DUOLOGUE_UNROLL
     for (int64_t v = 0; v < kPanelVectors; ++v) {
       const int64_t count = task.w.out - first - v * kLanes;
       put(y + v * kLanes, total[r][v], count, task.is_added);
@@ -44,14 +59,16 @@ static void pass_f32(const LinearTask& task, int64_t panel, int64_t row) {
   }
 }
 
+// Accumulators, weights and a broadcast must fit the vector registers: 32 or 16.
 void linear_f32(const LinearTask& task, const Tile& tile) {
-  for (int64_t panel = tile.panel_begin; panel < tile.panel_end; ++panel) {
-    int64_t row = tile.row_begin;
-    for (; row + kPassRows <= tile.row_end; row += kPassRows) {
-      pass_f32<kPassRows>(task, panel, row);
-    }
-    for (; row < tile.row_end; ++row) pass_f32<1>(task, panel, row);
-  }
+#if defined(__AVX512F__) || defined(__ARM_NEON)
+  constexpr Pass kPasses[] = {pass_f32<1>, pass_f32<2>, pass_f32<3>,
+                              pass_f32<4>, pass_f32<5>, pass_f32<6>};
+  run_passes(kPasses, 6, task, tile);
+#else
+  constexpr Pass kPasses[] = {pass_f32<1>, pass_f32<2>};
+  run_passes(kPasses, 2, task, tile);
+#endif
 }
 
 }  // namespace DUOLOGUE_ISA

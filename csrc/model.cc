@@ -31,6 +31,8 @@ static void check_sizes(const Config& config, int64_t threads) {
               config.num_heads >= 1 && config.num_encoder_layers >= 1 &&
               config.num_decoder_layers >= 1 && config.max_positions >= 1,
           "every size of the configuration must be at least 1");
+  require(config.num_encoder_layers <= 1000 && config.num_decoder_layers <= 1000,
+          "a model has at most 1000 layers on each side");
   require(config.d_model % config.num_heads == 0, "d_model must be a multiple of num_heads");
   require(config.head_dim() % 2 == 0, "d_model / num_heads must be even");
   require(config.rope_theta > 0.0, "rope_theta must be positive");

@@ -17,7 +17,7 @@ static float max_of(const float* x, int64_t n) {
   return max_lanes(top);
 }
 
-float quantize(const float* x, int8_t* q, int64_t n, int64_t padded) {
+QuantizedRow quantize(const float* x, int8_t* q, int64_t n, int64_t padded) {
   Lanes top = Lanes{};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) top = max(top, max(load(x + i), -load(x + i)));
@@ -27,19 +27,19 @@ float quantize(const float* x, int8_t* q, int64_t n, int64_t padded) {
   }
   const float largest = max_lanes(top);
   const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
-  const auto to_bytes = [inverse](Lanes v) {
-    return __builtin_convertvector(bits(v * inverse + kRoundMagic) - kRoundMagicBits, ByteLanes);
+  IntLanes sum = IntLanes{};
+  const auto write = [&](Lanes values, int64_t count) {
+    const IntLanes rounded = bits(values * inverse + kRoundMagic) - kRoundMagicBits;
+    const ByteLanes bytes = __builtin_convertvector(rounded, ByteLanes);
+    std::memcpy(q + i, &bytes, count);
+    sum += rounded;
   };
-  for (i = 0; i + kLanes <= n; i += kLanes) {
-    const ByteLanes bytes = to_bytes(load(x + i));
-    std::memcpy(q + i, &bytes, kLanes);
-  }
-  if (i < n) {
-    const ByteLanes bytes = to_bytes(load_part(x + i, n - i));
-    std::memcpy(q + i, &bytes, n - i);
-  }
+  for (i = 0; i + kLanes <= n; i += kLanes) write(load(x + i), kLanes);
+  if (i < n) write(load_part(x + i, n - i), n - i);
   std::memset(q + n, 0, padded - n);
-  return largest / 127.0f;
+  QuantizedRow row = {largest / 127.0f, 0};
+  for (int64_t lane = 0; lane < kLanes; ++lane) row.sum += sum[lane];
+  return row;
 }
 
 void rms_norm(const float* x, const float* weight, float* y, int64_t n, float eps) {
