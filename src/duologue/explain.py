@@ -66,13 +66,10 @@ def token_spans(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> list[tup
     Tokens that share a character, because it is spelled as bytes, all span all of it.
     """
     char_at = _char_at_byte(text)
-    spans = []
-    first = 0
-    for idx in ids:
-        last = first + len(tokenizer.token_bytes(idx)) - 1
-        spans.append((max(0, int(char_at[first])), int(char_at[last]) + 1))
-        first = last + 1
-    return spans
+    ends = np.cumsum([len(tokenizer.token_bytes(idx)) for idx in ids], dtype=np.int64)
+    firsts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
+    starts = np.maximum(char_at[firsts], 0)
+    return list(zip(starts.tolist(), (char_at[ends - 1] + 1).tolist(), strict=True))
 
 
 def unread_span(

@@ -1,0 +1,103 @@
+"""The engine on the native module: what a request gets does not depend on its company."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from duologue.checkpoint.weights import Weights, to_precision
+from duologue.config import ModelConfig
+from duologue.engine.engine import Engine, Finished
+from duologue.engine.forward import Forward
+from duologue.engine.memory import Memory
+from duologue.engine.trie import score_labels
+from duologue.types import Options
+
+EOS = 1
+OPTIONS = st.sampled_from(
+    [
+        Options(max_tokens=9),
+        Options(max_tokens=20, no_repeat_ngram_size=3),
+        Options(max_tokens=7, beam_size=3, num_hypotheses=3),
+        Options(max_tokens=9, temperature=0.8, top_p=0.9, seed=11),
+    ]
+)
+REQUESTS = st.lists(
+    st.tuples(
+        st.lists(st.integers(20, 200), max_size=20),
+        st.lists(st.integers(20, 200), min_size=1, max_size=3),
+        OPTIONS,
+        st.integers(0, 3),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@pytest.fixture(
+    scope="module", params=[(c, p) for c in ("transformer", "gru") for p in ("f32", "int8")]
+)
+def forward(
+    request: pytest.FixtureRequest,
+    tiny_config: Callable[..., ModelConfig],
+    tiny_weights: Callable[[ModelConfig], Weights],
+) -> Forward:
+    cell, precision = request.param
+    config = tiny_config(cell)
+    return Forward(config, to_precision(tiny_weights(config), precision), threads=2)
+
+
+def memory_of(forward: Forward, ids: list[int]) -> Memory:
+    return forward.encode(ids, Memory.empty()) if ids else Memory.empty()
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(requests=REQUESTS)
+def test_requests_that_join_and_leave_get_what_they_would_get_alone(
+    forward: Forward, requests: list
+) -> None:
+    engine = Engine(forward, EOS, max_rows=6)
+    expected = {}
+    found: dict[int, Finished] = {}
+
+    def step() -> int:
+        progress = engine.step()
+        found.update({item.request_id: item.finished for item in progress if item.finished})
+        engine.check()
+        return len(progress)
+
+    for ids, prefix, options, num_steps in requests:
+        memory = memory_of(forward, ids)
+        expected[engine.add(memory, prefix, options)] = Engine(forward, EOS).generate(
+            memory, prefix, options
+        )
+        for _ in range(num_steps):
+            step()
+    while step():
+        pass
+    assert found.keys() == expected.keys()
+    for request_id, alone in expected.items():
+        together = found[request_id].hypotheses
+        assert [h.ids for h in together] == [h.ids for h in alone.hypotheses]
+        for one, other in zip(together, alone.hypotheses, strict=True):
+            assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
+
+
+def test_attention_rows_of_each_produced_id_sum_to_one(forward: Forward) -> None:
+    memory = memory_of(forward, [30, 31, 32])
+    engine = Engine(forward, EOS, suppressed_ids=[EOS])
+    for options in (Options(max_tokens=6), Options(max_tokens=6, beam_size=3)):
+        finished = engine.generate(memory, [20, 21], options, record_attention=True)
+        assert finished.attention is not None
+        assert finished.attention.shape == (6, 3)
+        assert finished.attention.sum(axis=1) == pytest.approx(1, abs=1e-4)
+
+
+def test_label_probabilities_sum_to_one(forward: Forward) -> None:
+    labels = [[30], [30, 31], [32, 33, 34], [32, 33, 35], []]
+    probabilities = score_labels(forward, memory_of(forward, [40, 41]), [20, 21], labels, EOS)
+    assert probabilities.sum() == pytest.approx(1)
+    assert (probabilities > 0).all()
