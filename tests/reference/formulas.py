@@ -1,0 +1,85 @@
+"""The formulas of csrc/core.h, written as one would on paper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def exact(array: Array) -> Array:
+    return np.asarray(array, dtype=np.float64)
+
+
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-exact(x)))
+
+
+def softmax(x: Array) -> Array:
+    e = np.exp(exact(x) - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def rms_norm(x: Array, weight: Array, eps: float) -> Array:
+    x = exact(x)
+    return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps) * weight
+
+
+def silu_mul(x: Array) -> Array:
+    gate, up = np.split(exact(x), 2, axis=-1)
+    return gate * sigmoid(gate) * up
+
+
+def quantize(x: Array) -> tuple[Array, Array]:
+    """Bytes and scale of each row, in the float32 steps that decide how halves are rounded."""
+    largest = np.abs(x).max(axis=-1)
+    with np.errstate(divide="ignore"):
+        inverse = np.where(largest > 0, np.float32(127) / largest, np.float32(0))
+    return np.rint(x * inverse[:, None]).astype(np.int8), largest / np.float32(127)
+
+
+def angles(positions: Array, head_dim: int, theta: float) -> tuple[Array, Array]:
+    """Cosines and sines [S, K/2]."""
+    frequency = theta ** (-2 * np.arange(head_dim // 2) / head_dim)
+    angle = exact(positions)[:, None] * frequency
+    return np.cos(angle), np.sin(angle)
+
+
+def rotate(heads: Array, cosine: Array, sine: Array) -> Array:
+    """heads [S, H, K] turned by the angles [S, K/2] of their positions."""
+    first, second = np.split(exact(heads), 2, axis=-1)
+    cosine, sine = cosine[:, None], sine[:, None]
+    turned = (first * cosine - second * sine, second * cosine + first * sine)
+    return np.concatenate(turned, axis=-1)
+
+
+def attend(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Array]:
+    """q [Q, H, K], k and v [S, H, K], mask [Q, S] -> mixed [Q, H, K] and weights [H, Q, S].
+
+    Where a query sees nothing, both are zero.
+    """
+    if k.shape[0] == 0:
+        return np.zeros(q.shape), np.zeros((q.shape[1], q.shape[0], 0))
+    scores = np.einsum("qhk,shk->hqs", exact(q), exact(k)) / np.sqrt(q.shape[-1])
+    weights = softmax(np.where(mask, scores, -np.inf))
+    return np.einsum("hqs,shk->qhk", weights, exact(v)), weights
+
+
+def attend_additive(q: Array, keys: Array, values: Array, score: Array) -> tuple[Array, Array]:
+    """q [D], keys and values [S, D], score [D] -> context [D] and weights [S]."""
+    if len(keys) == 0:
+        return np.zeros(q.shape), np.zeros(0)
+    weights = softmax(np.tanh(exact(q) + exact(keys)) @ exact(score))
+    return weights @ exact(values), weights
+
+
+def gru_cell(gates: Array, biases: Array, h: Array) -> Array:
+    """gates and biases [2, 3D]: of the input, of the state; h [D] -> the next state."""
+    (reset_x, update_x, new_x), (reset_h, update_h, new_h) = (
+        np.split(exact(row), 3) for row in exact(gates) + biases
+    )
+    reset, update = sigmoid(reset_x + reset_h), sigmoid(update_x + update_h)
+    return (1 - update) * np.tanh(new_x + reset * new_h) + update * h
