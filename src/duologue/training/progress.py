@@ -32,8 +32,13 @@ REPORT_EVERY = 50  # updates
 
 @dataclass
 class Meter:
-    """Sums over the updates since the last report; the seconds leave validation out."""
+    """Sums over the updates since the last report.
 
+    loss, target_tokens  of the updates that were not skipped
+    seconds              without validations
+    """
+
+    updates: int = 0
     loss: float = 0.0
     target_tokens: float = 0.0
     seconds: float = 0.0
@@ -41,7 +46,7 @@ class Meter:
     def rates(self) -> dict[str, float]:
         """Mean loss in nats per target token, and target tokens per second."""
         return {
-            "loss": self.loss / max(1.0, self.target_tokens),
+            "loss": self.loss / self.target_tokens if self.target_tokens else math.nan,
             "tokens_per_s": self.target_tokens / max(1e-9, self.seconds),
         }
 
@@ -102,8 +107,10 @@ class Reporter:
         now = time.monotonic()
         self._meter.seconds += now - self._mark
         self._mark = now
-        self._meter.loss += loss
-        self._meter.target_tokens += num_tokens
+        self._meter.updates += 1
+        if math.isfinite(loss):
+            self._meter.loss += loss
+            self._meter.target_tokens += num_tokens
         self._share = extra["share"]
         self._extra = extra
         if state.step % REPORT_EVERY == 0:
@@ -111,7 +118,7 @@ class Reporter:
 
     def report(self, state: TrainState) -> None:
         """Show and record the updates since the last report, if there are any."""
-        if self._meter.target_tokens == 0:
+        if self._meter.updates == 0:
             return
         extra = self._extra
         self._last = {
