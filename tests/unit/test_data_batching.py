@@ -79,25 +79,25 @@ def test_counts_are_those_of_the_examples(rows: list[Encoded]) -> None:
     assert batch.num_padded_tokens == len(rows) * (longest_source + longest_target)
 
 
-def test_arrays_of_a_dialogue_with_a_document() -> None:
+def test_arrays_of_a_dialogue_with_documents() -> None:
     example = Encoded(
         set="chats",
-        segments=((20, 21, 22), (30, 31), (40, 41, 42), (50,)),
-        num_documents=1,
-        targets=(EncodedTarget((9,), (7, 8), 2), EncodedTarget((9, 5), (6,), 4)),
+        segments=((20, 21), (22, 23), (30, 31), (40, 41), (50,)),
+        num_documents=2,
+        targets=(EncodedTarget((9,), (7, 8), 3), EncodedTarget((9, 5), (6,), 5)),
     )
     other = Encoded("pairs", ((30, 33),), 0, (EncodedTarget((9, 5), (4,), 1),))
     batch = collate([example, other], PAD, EOS)
     expected = {
-        "src_ids": [[20, 21, 22, 30, 31, 40, 41, 42, 50], [30, 33, 0, 0, 0, 0, 0, 0, 0]],
-        "src_segment": [[0, 0, 0, 1, 1, 2, 2, 2, 3], [0, 0, -1, -1, -1, -1, -1, -1, -1]],
-        "src_position": [[0, 1, 2, 0, 1, 2, 3, 4, 5], [0, 1, 0, 0, 0, 0, 0, 0, 0]],
-        "src_document": [[1, 1, 1, 0, 0, 0, 0, 0, 0], [0] * 9],
+        "src_ids": [[20, 21, 22, 23, 30, 31, 40, 41, 50], [30, 33, 0, 0, 0, 0, 0, 0, 0]],
+        "src_segment": [[0, 0, 1, 1, 2, 2, 3, 3, 4], [0, 0, -1, -1, -1, -1, -1, -1, -1]],
+        "src_position": [[0, 1, 0, 1, 0, 1, 2, 3, 4], [0, 1, 0, 0, 0, 0, 0, 0, 0]],
+        "src_document": [[1, 1, 1, 1, 0, 0, 0, 0, 0], [0] * 9],
         "tgt_in": [[9, 7, 8, 9, 5, 6], [9, 5, 4, 0, 0, 0]],
         "tgt_out": [[7, 8, 1, -1, 6, 1], [-1, 4, 1, -1, -1, -1]],
         "tgt_block": [[0, 0, 0, 1, 1, 1], [0, 0, 0, -1, -1, -1]],
         "tgt_position": [[0, 1, 2, 0, 1, 2], [0, 1, 2, 0, 0, 0]],
-        "tgt_limit": [[2, 2, 2, 4, 4, 4], [1, 1, 1, 0, 0, 0]],
+        "tgt_limit": [[3, 3, 3, 5, 5, 5], [1, 1, 1, 0, 0, 0]],
     }
     for name, values in expected.items():
         array = getattr(batch, name)

@@ -292,7 +292,7 @@ fields = st.sampled_from(
 
 
 @given(row=st.dictionaries(fields, json_values))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_json_row_is_read_or_refused_with_its_line(row: dict[str, Any], tmp_path: Path) -> None:
     write_rows(tmp_path / "a.jsonl", row)
     error = error_of(tmp_path, "a.jsonl")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from duologue.config import AugmentConfig, DataConfig, DatasetConfig
-from duologue.data import survey
+from duologue.data import mixing, survey
 from duologue.data.batching import Batch
 from duologue.data.dataset import open_datasets
 from duologue.data.mixing import BatchStream, ShuffledRows, mixing_weights
@@ -125,6 +125,24 @@ def test_restored_stream_skips_no_row_of_a_set_with_a_limit(
     assert all(same(next(stream), next(restored)) for _ in range(30))
     seen = {source for _ in range(60) for source in sources(next(restored))}
     assert len(seen) == 40
+
+
+def test_restored_stream_counts_no_rows_again(
+    root: Path, tiny_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = BatchStream(mix(root), tiny_tokenizer, 1)
+    for _ in range(12):
+        next(stream)
+    restored = BatchStream(mix(root), tiny_tokenizer, 1)
+    monkeypatch.delattr(mixing, "count_rows")
+    restored.restore(stream.state())
+    assert same(next(stream), next(restored))
+
+
+def test_batches_do_not_come_in_order_of_length(root: Path, tiny_tokenizer: Tokenizer) -> None:
+    stream = BatchStream(mix(root, bucket_batches=40), tiny_tokenizer, 1)
+    widths = [next(stream).src_ids.shape[1] for _ in range(40)]
+    assert abs(np.corrcoef(range(40), widths)[0, 1]) < 0.5
 
 
 def test_state_of_other_data_or_another_seed_is_refused(

@@ -98,13 +98,12 @@ def _write_source(batch: Batch, row: int, example: Encoded) -> None:
     start = position = 0
     for index, ids in enumerate(example.segments):
         is_document = index < example.num_documents
-        first = 0 if is_document else position
         stop = start + len(ids)
         batch.src_ids[row, start:stop] = ids
         batch.src_segment[row, start:stop] = index
-        batch.src_position[row, start:stop] = range(first, first + len(ids))
+        batch.src_position[row, start:stop] = range(position, position + len(ids))
         batch.src_document[row, start:stop] = is_document
-        if not is_document:
+        if not is_document:  # documents come first, so that each of them starts at 0
             position += len(ids)
         start = stop
 
