@@ -16,8 +16,10 @@ import torch
 import typer
 
 from duologue import cli
-from duologue.checkpoint.store import weight_spec
+from duologue.checkpoint.store import Weights, weight_spec
 from duologue.config import ModelConfig
+from duologue.engine.forward import Forward
+from duologue.engine.memory import Memory
 from duologue.model.attention import cross_mask, decoder_mask, encoder_mask
 
 ROOT = Path(__file__).parents[2]
@@ -166,6 +168,23 @@ def test_the_decoder_mask_is_drawn_as_it_is() -> None:
     own = decoder_mask(torch.tensor([[0, 0, 0, 1, 1]]))
     cross = cross_mask(torch.tensor([[2, 2, 2, 4, 4]]), SEGMENT)
     assert torch.equal(drawn_mask("decoder-mask"), torch.cat([own, cross], dim=2)[0])
+
+
+@pytest.mark.parametrize("cell", ["transformer", "gru"])
+@pytest.mark.parametrize("is_document", [False, True])
+def test_memories_take_the_bytes_that_the_page_says(
+    cell: str,
+    is_document: bool,
+    tiny_config: Callable[[str], ModelConfig],
+    tiny_weights: Callable[[ModelConfig], Weights],
+) -> None:
+    config = tiny_config(cell)
+    memory = Forward(config, tiny_weights(config), 1).encode([5] * 16, Memory.empty(), is_document)
+    num_layers = config.num_decoder_layers + (0 if is_document else config.num_encoder_layers)
+    by_token = 8 * config.d_model * (num_layers if cell == "transformer" else 1)
+    carried = 4 * config.d_model * config.num_encoder_layers
+    has_carried = cell == "gru" and not is_document
+    assert memory.num_bytes == 16 * by_token + (carried if has_carried else 0)
 
 
 # --- links and commands ------------------------------------------------------------------------
