@@ -123,4 +123,7 @@ def test_recipe_loads_with_known_keys_alone(path: Path) -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_recipe_says_how_it_is_run(path: Path) -> None:
-    assert f"duologue train recipes/{path.name}" in path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    scripts = re.findall(r"^# .*\b(recipes/\w+\.py)", text, re.M)
+    assert f"duologue train recipes/{path.name}" in text or scripts
+    assert all((ROOT / script).is_file() for script in scripts)
