@@ -164,3 +164,12 @@ def test_beam_scores_stay_finite_when_fewer_ids_are_possible_than_wanted() -> No
     finished = beam_steps(FakeForward(3), FakeMemory(), options)[-1].finished
     assert all(math.isfinite(hypothesis.logprob) for hypothesis in finished.hypotheses)
     assert {h.ids for h in finished.hypotheses} == {(), (0,), (2,), (0, 2), (2, 0)}
+
+
+def test_ended_hypotheses_leave_no_gap_in_the_beam() -> None:
+    forward = FakeForward(6)
+    for source in range(10):
+        forward.batch_sizes.clear()
+        options = Options(max_tokens=8, beam_size=3, patience=4.0)
+        beam_steps(forward, FakeMemory((source,)), options)
+        assert set(forward.batch_sizes[1:]) == {3}

@@ -12,6 +12,7 @@ from duologue import conversation as conversation_module
 from duologue import runtime as runtime_module
 from duologue.api import Model, load
 from duologue.conversation import Conversation
+from duologue.engine.engine import Finished, Hypothesis, Progress
 from duologue.engine.memory import Memory
 from duologue.errors import CheckpointError, EngineError, InputError
 from duologue.explain import has_loop
@@ -78,6 +79,18 @@ def test_commits_in_a_row_are_the_text_of_the_result(talk: Conversation, options
         revisions = [event.text for event in events if isinstance(event, Revise)]
         assert not revisions or revisions[-1] == "", "the last guess is still on the screen"
         assert options.beam_size > 1 or not revisions
+
+
+def test_a_guess_is_repeated_after_a_commit_that_consumed_it(model: Model) -> None:
+    idx = model.tokenizer.encode("你")[-1]
+    writer = conversation_module._Writer(model.tokenizer)
+    assert list(writer.events(Progress(0, (), (idx,)))) == [Revise("你")]
+    assert list(writer.events(Progress(0, (idx,), (idx,)))) == [Commit("你"), Revise("你")]
+    assert list(writer.events(Progress(0, (), (idx,)))) == []
+    end = Finished((Hypothesis((idx, idx), -1.0, (-0.5, -0.5), "length"),))
+    last = list(writer.events(Progress(0, (idx,), (), end)))
+    assert last == [Commit("你"), Revise("")]
+    assert writer.delivered == "你你"
 
 
 def test_a_result_tells_confidence_usage_and_alternatives(talk: Conversation) -> None:

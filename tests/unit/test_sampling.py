@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -143,3 +145,9 @@ def test_sampler_never_draws_what_the_filters_forbid(logits: np.ndarray, seed: i
 def test_sampler_with_hardly_any_temperature_is_greedy(temperature: float) -> None:
     sampler = Sampler(Options(temperature=temperature, seed=1))
     assert sampler.choose(np.array([1.0, 3.0, 2.0], np.float32)) == 1
+
+
+def test_sampler_cannot_hit_a_forbidden_id_even_with_the_smallest_random_number() -> None:
+    sampler = Sampler(Options(temperature=1.0, seed=1))
+    sampler._random = SimpleNamespace(random=lambda: 0.0)  # type: ignore[assignment]
+    assert sampler.choose(np.array([-np.inf, 0.0, 0.0], np.float32)) == 1

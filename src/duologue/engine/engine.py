@@ -74,8 +74,8 @@ class Engine:
         self._ids = count()
         self._live: dict[int, Request] = {}
         self._mailboxes: dict[int, deque[Progress]] = {}
-        self._changed = threading.Condition()  # guards all of the above and _is_stepping
-        self._is_stepping = False
+        self._stepping_thread: int | None = None
+        self._changed = threading.Condition()  # guards all of the above
 
     # --- requests --------------------------------------------------------------------------
 
@@ -135,14 +135,26 @@ class Engine:
 
         A failure inside ends every running request with finish_reason "error" and is raised here.
         """
-        with self._changed:
-            while self._is_stepping:
-                self._changed.wait()
-            self._is_stepping = True
-        return self._step()
+        return self._take_turn(None)
+
+    def _take_turn(self, mailbox: deque[Progress] | None) -> list[Progress]:
+        """Run one step, once no other thread runs one, unless that has filled the mailbox."""
+        try:
+            with self._changed:
+                while self._stepping_thread is not None and not mailbox:
+                    self._changed.wait()
+                if mailbox:
+                    return []
+                self._stepping_thread = threading.get_ident()
+            return self._step()
+        finally:
+            with self._changed:
+                if self._stepping_thread == threading.get_ident():
+                    self._stepping_thread = None
+                    self._changed.notify_all()
 
     def _step(self) -> list[Progress]:
-        """One step by the thread that has set _is_stepping."""
+        """One step by the thread whose turn it is."""
         progress: list[Progress] = []
         try:
             progress = [*self._join_and_leave(), *self._decode()]
@@ -153,8 +165,6 @@ class Engine:
         finally:
             with self._changed:
                 self._deliver(progress)
-                self._is_stepping = False
-                self._changed.notify_all()
         return progress
 
     def _join_and_leave(self) -> list[Progress]:
@@ -176,7 +186,6 @@ class Engine:
             num_rows = len(request.search.states)
             step = request.search.advance(scores, first)
             first += num_rows
-            request.committed_ids += step.committed_ids
             progress.append(Progress(request.request_id, *step))
             if step.finished is not None:
                 self._scheduler.finish(request)
@@ -196,10 +205,11 @@ class Engine:
 
     def _deliver(self, progress: list[Progress]) -> None:
         for item in progress:
+            self._live[item.request_id].committed_ids += item.committed_ids
             if item.request_id in self._mailboxes:
                 self._mailboxes[item.request_id].append(item)
             if item.finished is not None:
-                self._live.pop(item.request_id, None)
+                del self._live[item.request_id]
 
     # --- to the end --------------------------------------------------------------------------
 
@@ -242,13 +252,7 @@ class Engine:
     def _wait(self, mailbox: deque[Progress]) -> None:
         """Until there is progress in a mailbox; runs steps as long as no other thread does."""
         while not mailbox:
-            with self._changed:
-                while self._is_stepping and not mailbox:
-                    self._changed.wait()
-                if mailbox:
-                    return
-                self._is_stepping = True
-            self._step()
+            self._take_turn(mailbox)
 
     def generate(
         self,
@@ -301,4 +305,4 @@ class Engine:
             self._scheduler.check()
             queued = {r.request_id for r in (*self._scheduler.running, *self._scheduler.waiting)}
             assert queued == set(self._live), "a request is queued and not known, or reverse"
-            assert not self._is_stepping
+            assert self._stepping_thread is None
