@@ -1,0 +1,5 @@
+"""`python -m duologue.cli` does what `duologue` does."""
+
+from duologue.cli import main
+
+main()

@@ -1,0 +1,61 @@
+"""`duologue info`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from duologue.cli.options import DEFAULT_MODEL
+
+
+def info(
+    model: Annotated[
+        str, typer.Argument(metavar="[NAME|FOLDER]", help="Shipped model or model folder.")
+    ] = DEFAULT_MODEL,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
+) -> None:
+    """Show what a model is and what it was trained for.
+
+    \b
+    Examples:
+      duologue info
+      duologue info runs/mine/model --json
+    """
+    import json
+
+    from duologue.api import model_folder
+    from duologue.checkpoint.store import model_info
+    from duologue.config import to_dict
+
+    found = model_info(model_folder(model))
+    config = found.config
+    if as_json:
+        values = {
+            "parameters": found.parameters,
+            "bytes": found.bytes,
+            "precision": found.precision,
+            "fingerprint": found.fingerprint,
+            "config": to_dict(config),
+        }
+        print(json.dumps(values, ensure_ascii=False))
+        return
+    layers = f"{config.num_encoder_layers} encoder and {config.num_decoder_layers} decoder layers"
+    labels = "; ".join(
+        f"{name} ({len(values)})" for name, values in sorted(config.label_sets.items())
+    )
+    rows = {
+        "model": found.path,
+        "parameters": f"{found.parameters:,}",
+        "weights": f"{found.bytes:,} bytes, {found.precision}",
+        "shape": f"{config.cell}, {layers}, width {config.d_model}",
+        "vocabulary": f"{config.vocab_size:,} entries",
+        "memory": f"{config.max_positions:,} tokens",
+        "languages": ", ".join(config.languages),
+        "tasks": ", ".join(config.tasks),
+        "label sets": labels,
+        "licence": config.license,
+        "fingerprint": found.fingerprint[:16],
+    }
+    for name, value in rows.items():
+        print(f"{name:<12} {value or '(none stated)'}")

@@ -1,0 +1,131 @@
+"""A line in, a line out: how translate, sentiment and intent read and write.
+
+batches    the texts of a command, from its arguments or from stdin, as they arrive
+answer     runs a prediction over all batches and prints one line for each text
+
+An empty line is answered by an empty line. Output lines never hold a control character, so a
+reply can neither break the line count nor steer a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from duologue.errors import InputError
+from duologue.types import Result
+
+BATCH_LINES = 64
+MAX_LINE_BYTES = 4 << 20  # longer texts no model takes
+_CHUNK_BYTES = 1 << 16
+_NO_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), " ")
+
+
+def batches(texts: Sequence[str] | None) -> Iterator[list[str]]:
+    """Texts in batches of at most 64; lines from stdin come as soon as they are there.
+
+    Raises InputError for texts that are empty or not UTF-8, and for overlong lines.
+    """
+    if texts:
+        yield from _chunks([_argument(text, number) for number, text in enumerate(texts, 1)])
+    else:
+        yield from _stdin_batches()
+
+
+def answer(
+    texts: Sequence[str] | None,
+    predict: Callable[[list[str]], list[Result]],
+    line_of: Callable[[Result], str],
+    as_json: bool,
+) -> None:
+    """Print one line for each text, in order.
+
+    predict  answers a batch of texts none of which is empty
+    line_of  what to print of a result without --json
+    """
+    number = 0
+    for batch in batches(texts):
+        filled = [text for text in batch if text.strip()]
+        results = iter(predict(filled) if filled else [])
+        for text in batch:
+            number += 1
+            if not text.strip():
+                print(to_json(Result("", "stop")) if as_json else "")
+                continue
+            result = next(results)
+            print(to_json(result) if as_json else printable(line_of(result), keep="\t"))
+            warn(result, f"text {number}: ")
+        sys.stdout.flush()  # whoever writes one line and waits gets its answer
+
+
+def to_json(result: Result) -> str:
+    """The result as one line of JSON."""
+    return json.dumps(result.to_dict(), ensure_ascii=False)
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with blanks for control characters, save those to keep."""
+    return "".join(char if char in keep else char.translate(_NO_CONTROLS) for char in text)
+
+
+def warn(result: Result, where: str = "") -> None:
+    """Tell on stderr what the result says was not read or not finished."""
+    problems = []
+    if spans := result.checks.source_truncated:
+        unread = sum(span.end - span.start for span in spans)
+        problems.append(f"too long; {unread} characters were not read")
+    if result.checks.source_split:
+        problems.append("a sentence is too long; it was read one piece at a time")
+    if turns := result.checks.trimmed_turns:
+        problems.append(f"the memory is full; {turns} earlier turns were forgotten")
+    if result.finish_reason == "length":
+        problems.append("the answer reached its length limit and is cut")
+    for problem in problems:
+        print(f"duologue: warning: {where}{problem}", file=sys.stderr)
+
+
+def decode_line(raw: bytes, number: int) -> str:
+    """A line of input as text; raises InputError with its number if it is not UTF-8."""
+    try:
+        return raw.removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"line {number} of the input is not UTF-8 (byte {error.start + 1})"
+        ) from None
+
+
+def _argument(text: str, number: int) -> str:
+    """A text argument, whatever the locale made of its bytes."""
+    try:
+        text = os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        raise InputError(f"text {number} is not valid UTF-8") from None
+    if not text.strip():
+        raise InputError(f"text {number} is empty")
+    return text
+
+
+def _chunks(texts: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(texts), BATCH_LINES):
+        yield texts[start : start + BATCH_LINES]
+
+
+def _stdin_batches() -> Iterator[list[str]]:
+    if sys.stdin is None:
+        raise InputError("no text: name one as an argument, or write lines to stdin")
+    if sys.stdin.isatty():
+        print("duologue: reading lines; end with Ctrl-D", file=sys.stderr)
+    number = 0
+    pending = b""
+    # os.read returns what is there now; a buffered read would wait for more.
+    while chunk := os.read(sys.stdin.fileno(), _CHUNK_BYTES):
+        *lines, pending = (pending + chunk).split(b"\n")
+        if len(pending) > MAX_LINE_BYTES:
+            raise InputError(f"line {number + len(lines) + 1} of the input is too long")
+        texts = [decode_line(line, number + index) for index, line in enumerate(lines, 1)]
+        number += len(texts)
+        yield from _chunks(texts)
+    if pending:
+        yield [decode_line(pending, number + 1)]

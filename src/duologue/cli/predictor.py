@@ -1,0 +1,110 @@
+"""A model as evaluation sees it: the same calls that answer people, in batches.
+
+ModelPredictor    evaluation.evaluate.Predictor on a Runtime
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from duologue.api import Model
+from duologue.apps.sentiment import LABELS
+from duologue.conversation import Conversation
+from duologue.engine.memory import Memory
+from duologue.errors import EngineError
+from duologue.evaluation.cases import Case, Cases
+from duologue.evaluation.evaluate import Forced, force_decode
+from duologue.explain import has_loop
+from duologue.runtime import Runtime
+from duologue.types import Checks, Options, Result, Turn, Usage
+
+
+class ModelPredictor:
+    """Predicts the cases of one evaluation, in their order.
+
+    options    decoding of translations and replies
+    label_set  intent: name of the label set
+    """
+
+    def __init__(self, runtime: Runtime, cases: Cases, options: Options, label_set: str) -> None:
+        self._runtime = runtime
+        self._model = Model(runtime)
+        self._options = options
+        self._label_set = label_set
+        found = {case.expected for case in cases.items} if cases.task == "sentiment" else set()
+        self._sentiments = sorted(found.union(LABELS))
+        self._dialogue = _Dialogue(runtime)
+        self._read_for: Sequence[Case] = ()
+        self._readings: list[tuple[Memory, Checks]] = []
+
+    def texts(self, cases: Sequence[Case], task: str) -> list[Result]:
+        """Translations, or replies to the turns of each case."""
+        if task == "translate":
+            texts = [case.segments[0].text for case in cases]
+            language = cases[0].language or ""
+            return self._model.translate_batch(texts, language, options=self._options)
+        prefix = self._runtime.prefix(task)
+        options = self._runtime.fit(self._options, prefix)
+        readings = self._read(cases)
+        requests = [(memory, prefix) for memory, _ in readings]
+        finished = self._runtime.engine.generate_batch(requests, options)
+        results = []
+        for (memory, checks), item in zip(readings, finished, strict=True):
+            if item.best.finish_reason in ("abort", "error"):
+                raise EngineError("a reply was ended from outside")
+            usage = Usage(memory.encoded_tokens, memory.reused_tokens)
+            result = self._runtime.result(item, checks, (), usage)
+            checks = replace(checks, repetition=has_loop(result.text))
+            results.append(replace(result, checks=checks))
+        return results
+
+    def labels(self, cases: Sequence[Case], task: str) -> list[Result]:
+        """The most probable label of each case."""
+        texts = [case.segments[0].text for case in cases]
+        if task == "intent":
+            return [self._model.intent(text, self._label_set) for text in texts]
+        return [self._model.sentiment(text, self._sentiments) for text in texts]
+
+    def logprobs(self, cases: Sequence[Case], task: str) -> list[list[float]]:
+        """Log-probabilities of the expected tokens, as many as the model has positions for."""
+        tokenizer = self._runtime.tokenizer
+        items = []
+        for case, (memory, _) in zip(cases, self._read(cases), strict=True):
+            language = case.language if task == "translate" else None
+            prefix = self._runtime.prefix(task, language)
+            room = self._runtime.config.max_positions - len(prefix) + 1
+            target = [*tokenizer.encode(case.expected), tokenizer.eos_id][:room]
+            items.append(Forced(memory, tuple(prefix), tuple(target)))
+        return [row.tolist() for row in force_decode(self._runtime.forward, items)]
+
+    def _read(self, cases: Sequence[Case]) -> list[tuple[Memory, Checks]]:
+        """The memory of each case; the last batch is kept, because it is asked for twice."""
+        if self._read_for is not cases:
+            self._readings = [self._dialogue.read(case.segments) for case in cases]
+            self._read_for = cases
+        return self._readings
+
+
+class _Dialogue:
+    """Reads the turns of a case; turns that it shares with the case before are not read again."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._turns: tuple[Turn, ...] = ()
+        self._conversation = Conversation(runtime)
+        self._checks = Checks()
+
+    def read(self, turns: tuple[Turn, ...]) -> tuple[Memory, Checks]:
+        known = len(self._turns)
+        if turns[:known] != self._turns:
+            known = 0
+            self._conversation, self._checks = Conversation(self._runtime), Checks()
+        for turn in turns[known:]:
+            checks = self._conversation.add(turn.role, turn.text)
+            self._checks = Checks(
+                source_truncated=self._checks.source_truncated + checks.source_truncated,
+                trimmed_turns=self._checks.trimmed_turns + checks.trimmed_turns,
+            )
+        self._turns = turns
+        return self._conversation.memory, self._checks

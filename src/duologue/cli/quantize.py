@@ -1,0 +1,33 @@
+"""`duologue quantize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from duologue.cli.options import Precision
+
+
+def quantize(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Model folder to read.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Model folder to write.")],
+    precision: Annotated[Precision, typer.Option(help="How to store the weights.")] = "int8",
+) -> None:
+    """Write a model folder with its weights in another precision.
+
+    int8 takes a quarter of the space of f32, and is what is computed with by default anyway.
+    OUT may be a model folder already; it is then replaced, in one step.
+
+    \b
+    Examples:
+      duologue quantize runs/mine/model mine-int8
+    """
+    from duologue.checkpoint.store import load_model, model_info, read_card, save_model
+
+    loaded = load_model(source, precision)
+    card = read_card(source)
+    save_model(target, loaded.config, loaded.weights, loaded.tokenizer, card, precision)
+    before, after = model_info(source), model_info(target)
+    print(f"{target}: {after.bytes:,} bytes, {after.precision} (before: {before.bytes:,})")
