@@ -15,8 +15,9 @@ import pytest
 import torch
 import typer
 
-from duologue import cli
+from duologue import api, cli
 from duologue.checkpoint.store import Weights, weight_spec
+from duologue.cli.chat import Talk
 from duologue.config import ModelConfig
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
@@ -245,6 +246,21 @@ def check_make(arguments: list[str]) -> None:
 def check_python(arguments: list[str]) -> None:
     if not arguments[0].startswith("-"):
         assert (ROOT / arguments[0]).is_file()
+
+
+def test_the_chat_page_shows_what_the_chat_says(
+    tiny_model_folder: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = text_of(ROOT / "docs" / "how-to" / "chat.md")
+    talk = Talk(api.load(tiny_model_folder()), False)
+    talk.answer("/memory")
+    talk.answer("/help")
+    memory, *help_lines = capsys.readouterr().out.splitlines()
+    shown = re.search(r"^.* turns said; .*$", page, re.M)
+    assert shown is not None
+    assert re.sub(r"[\d,]+", "N", shown[0]) == re.sub(r"[\d,]+", "N", memory)
+    names = set(re.findall(r"^(/\w+)", "\n".join(help_lines), re.M))
+    assert names == set(re.findall(r"`(/\w+)[^`]*`", page))
 
 
 CHECKS: dict[str, Callable[[list[str]], None]] = {
