@@ -253,6 +253,19 @@ def test_save_replaces_an_older_model_and_leaves_no_other_folder(
     np.testing.assert_array_equal(old.weights["embed.weight"] * 2, changed["embed.weight"])
 
 
+def test_saved_files_are_as_private_as_the_umask_says(
+    folder: Path, tiny_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    model = store.load_model(folder, "f32")
+    before = os.umask(0o027)
+    try:
+        store.save_model(tmp_path / "new", model.config, model.weights, tiny_tokenizer, "")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o750
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()} == {0o640}
+
+
 def test_save_through_a_link_keeps_the_link(
     folder: Path, tmp_path: Path, tiny_tokenizer: Tokenizer
 ) -> None:

@@ -19,8 +19,8 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,13 +137,14 @@ def save_model(
     tensors = tensors_of(to_precision(weights, precision))
     with _write_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
+        fresh.mkdir()
         try:
-            fresh.chmod(0o755)  # mkdtemp makes it private; a model is not
             (fresh / CONFIG).write_text(_to_json(to_dict(config)), encoding="utf-8")
             (fresh / CARD).write_text(card, encoding="utf-8")
             tokenizer.save(fresh / TOKENIZER)
             safetensors.numpy.save_file(tensors, fresh / TENSORS)
+            shutil.copymode(fresh / CONFIG, fresh / TENSORS)  # the library makes it private
             for path in (*fresh.iterdir(), fresh):
                 _sync(path)
             _swap(fresh, folder)
