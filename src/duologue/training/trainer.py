@@ -10,6 +10,7 @@ What a run consists of is put together in setup.py; validation is in validation.
 from __future__ import annotations
 
 import math
+import signal
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -34,7 +35,7 @@ class Outcome:
     """How a run ended.
 
     ending     steps, minutes, patience: finished, `model` is there; signal: stopped, to be resumed
-    signal     number of the signal, or 0
+    signal     number of the signal, or 0 if the run finished; SIGTERM if a peer was stopped
     steps      updates made
     best_loss  lowest validation loss, nats per target token; infinite without validation data
     model      the finished model folder, or None
@@ -73,7 +74,8 @@ def train(recipe: Recipe, resume: bool = False) -> Outcome:
                 say_what_was_left_out(run)
                 run.reporter.say(f"finished ({ending}) after update {state.step}: {model}")
             parallel.wait()
-        return Outcome(ending, stop.number, state.step, state.best_loss, model)
+        number = (stop.number or signal.SIGTERM) if ending == "signal" else 0
+        return Outcome(ending, number, state.step, state.best_loss, model)
     finally:
         leave(parallel)
 
