@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 SCORES = {"bleu": "BLEU", "chrf": "chrF", "accuracy": "accuracy (%)", "exact": "exact match (%)"}
+MAX_LABELLED = 8  # lines; of more, only means over the sets are labelled
+Line = tuple[list[int], list[float]]
 
 
 def draw_plots(metrics: list[dict[str, Any]], folder: Path) -> None:
@@ -13,57 +16,70 @@ def draw_plots(metrics: list[dict[str, Any]], folder: Path) -> None:
 
     metrics  lines of metrics.jsonl
     """
+    validations = [line for line in metrics if line["kind"] == "validation"]
+    training = [line for line in metrics if line["kind"] == "train" and line["loss"] is not None]
+    known = [line for line in validations if line["loss"] is not None]
+    totals = {
+        "training (with smoothing)": _line([(line["step"], line["loss"]) for line in training]),
+        "validation: all sets": _line([(line["step"], line["loss"]) for line in known]),
+    }
+    sets = {f"validation: {name}": line for name, line in _by_set(validations, "loss").items()}
+    _draw(folder / "loss.png", "Loss", "nats per target token (log scale)", totals, sets)
+
+    means: dict[str, Line] = {}
+    scores: dict[str, Line] = {}
+    for key, label in SCORES.items():
+        found = _by_set(validations, key)
+        scores |= {f"{name}: {label}": line for name, line in found.items()}
+        if found:
+            means[f"{label}, mean over {len(found)} sets"] = _mean(list(found.values()))
+    if scores:
+        is_few = len(scores) <= MAX_LABELLED
+        title = "Validation scores, greedy decoding"
+        _draw(folder / "scores.png", title, "score, 0 to 100", {} if is_few else means, scores)
+
+
+def _draw(path: Path, title: str, unit: str, main: dict[str, Line], sets: dict[str, Line]) -> None:
+    """One picture: the main lines thick, one thin line for each set."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    validations = [line for line in metrics if line["kind"] == "validation"]
-    training = [line for line in metrics if line["kind"] == "train" and line["loss"] is not None]
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot(
-        title="Loss", xlabel="updates", ylabel="nats per target token (log scale)", yscale="log"
-    )
-    if training:
-        steps = [line["step"] for line in training]
-        axes.plot(steps, [line["loss"] for line in training], label="training (with smoothing)")
-    for name, key in _lines(validations, ("loss",)):
-        axes.plot(*_points(validations, name, key), marker="o", label=f"validation: {name}")
-    if training or validations:
-        axes.legend()
-    axes.grid(alpha=0.3)
-    figure.savefig(folder / "loss.png", dpi=120)
-
-    lines = _lines(validations, tuple(SCORES))
-    if not lines:
-        return
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(
-        title="Validation scores, greedy decoding", xlabel="updates", ylabel="score, 0 to 100"
-    )
-    axes.set_ylim(0, 100)
-    for name, key in lines:
-        label = f"{name}: {SCORES[key]}"
-        axes.plot(*_points(validations, name, key), marker="o", label=label)
+    axes = figure.add_subplot(title=title, xlabel="updates", ylabel=unit)
+    if "log" in unit:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, 100)
+    for label, line in main.items():
+        axes.plot(*line, linewidth=2.5, label=label)
+    is_few = len(sets) <= MAX_LABELLED
+    for label, line in sets.items():
+        style = {"marker": "o", "label": label} if is_few else {"color": "0.6"}
+        axes.plot(*line, linewidth=1, **style)  # type: ignore[arg-type]
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(folder / "scores.png", dpi=120)
+    figure.savefig(path, dpi=120)
 
 
-def _lines(validations: list[dict[str, Any]], keys: tuple[str, ...]) -> list[tuple[str, str]]:
-    """(set, score) pairs that occur in any validation, in order of appearance."""
-    found = {
-        (name, key): None
-        for line in validations
-        for name, values in line["sets"].items()
-        for key in values
-        if key in keys
-    }
-    return list(found)
+def _line(points: Sequence[tuple[int, float]]) -> Line:
+    return [step for step, _ in points], [value for _, value in points]
 
 
-def _points(
-    validations: list[dict[str, Any]], name: str, key: str
-) -> tuple[list[int], list[float]]:
-    known = [line for line in validations if line["sets"].get(name, {}).get(key) is not None]
-    return [line["step"] for line in known], [line["sets"][name][key] for line in known]
+def _by_set(validations: list[dict[str, Any]], key: str) -> dict[str, Line]:
+    """The course of one score, for every set that has it."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for line in validations:
+        for name, values in line["sets"].items():
+            if values.get(key) is not None:
+                found.setdefault(name, []).append((line["step"], values[key]))
+    return {name: _line(points) for name, points in found.items()}
+
+
+def _mean(lines: Sequence[Line]) -> Line:
+    """The mean of lines over the same steps; a step counts the lines that have it."""
+    values: dict[int, list[float]] = {}
+    for steps, ys in lines:
+        for step, y in zip(steps, ys, strict=True):
+            values.setdefault(step, []).append(y)
+    return _line([(step, sum(ys) / len(ys)) for step, ys in sorted(values.items())])
