@@ -18,9 +18,10 @@ from duologue.errors import CheckpointError, DataError
 
 @pytest.fixture(autouse=True)
 def keep_signals() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def run_raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -30,6 +31,11 @@ def run_raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(cli, "invoke", invoke)
     monkeypatch.setattr(cli, "_discard_output", lambda: None)
     return cli.run(["info"])
+
+
+def test_ctrl_c_pressed_twice_leaves_as_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_raising(KeyboardInterrupt(), monkeypatch) == 130
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize(

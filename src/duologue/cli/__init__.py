@@ -54,6 +54,8 @@ def run(arguments: list[str]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
     except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatience must not change the exit code
         code, message = _explain(error)
         if message and os.environ.get("DUOLOGUE_DEBUG") == "1":
             traceback.print_exc()
