@@ -39,12 +39,12 @@ class Tokenizer:
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         self._backend = backend
         self.vocab_size = backend.get_vocab_size()
-        pieces = [backend.id_to_token(idx) for idx in range(self.vocab_size)]
-        missing = [token for token in BYTE_TOKENS if backend.token_to_id(token) is None]
-        if any(piece is None for piece in pieces) or missing:
+        ids: dict[str, int] = backend.get_vocab()
+        is_dense = sorted(ids.values()) == list(range(self.vocab_size))
+        if not is_dense or any(token not in ids for token in BYTE_TOKENS):
             raise CheckpointError("tokenizer: not a byte-fallback tokenizer of Duologue")
-        self._byte_ids = [backend.token_to_id(token) for token in BYTE_TOKENS]
-        self._bytes = [_piece_bytes(piece) for piece in pieces]
+        self._byte_ids = [ids[token] for token in BYTE_TOKENS]
+        self._bytes = [_piece_bytes(piece) for piece in sorted(ids, key=ids.__getitem__)]
         self.pad_id = self.control_id("<pad>")
         self.eos_id = self.control_id("</s>")
 
