@@ -29,10 +29,8 @@ Linear::Linear(const Kernels& kernels, const WeightView& weight)
   panel_ = kernels.panel_s8;
   weight_offset_ = kernels.weight_offset;
   const int64_t padded = round_up(in_, 4);
-  const int64_t size = round_up(out_, panel_) * padded;
-  uint8_t* packed = s8_.reserve(size);
-  // What pads a panel counts as weight 0 (and meets activations that are 0).
-  std::memset(packed, weight_offset_, size);
+  // What pads a row of weights meets activations that are 0, what pads a panel is never written to y.
+  uint8_t* packed = s8_.reserve(round_up(out_, panel_) * padded);
   for (int64_t o = 0; o < out_; ++o) {
     uint8_t* start = packed + o / panel_ * panel_ * padded + o % panel_ * 4;
     for (int64_t i = 0; i < in_; ++i) {
