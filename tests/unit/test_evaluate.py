@@ -255,6 +255,11 @@ def test_report_names_model_data_settings_and_signatures(report: Report) -> None
     assert "predicted: 一只鸡" in text
 
 
+def test_signatures_do_not_break_the_table_of_scores(report: Report) -> None:
+    (row,) = [line for line in report.to_markdown().splitlines() if line.startswith("| bleu |")]
+    assert row.replace("\\|", "").count("|") == 4
+
+
 def test_report_is_saved_with_every_prediction(report: Report, tmp_path: Path) -> None:
     folder = tmp_path / "out" / "deep"
     report.save(folder)

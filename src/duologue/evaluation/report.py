@@ -94,7 +94,8 @@ class Report:
             "| --- | ---: | --- |",
         ]
         for name, score in self.evaluation.scores.items():
-            lines.append(f"| {name} | {format_score(name, score.value)} | {score.signature} |")
+            signature = score.signature.replace("|", "\\|")  # else it would end the cell
+            lines.append(f"| {name} | {format_score(name, score.value)} | {signature} |")
         lines += ["", "## First predictions", ""]
         pairs = zip(self.cases.items, self.evaluation.results, strict=True)
         for case, result in list(pairs)[:NUM_SAMPLES]:
