@@ -135,7 +135,7 @@ class Terminal:
     def type(self, keys: bytes) -> None:
         os.write(self.screen, keys)
 
-    def exit_code(self, keys: bytes = b"") -> int:
+    def exit_code(self, keys: bytes) -> int:
         """Read to the end of the output, typing `keys`, again if a second brings nothing new."""
         try:
             self.type(keys)
@@ -179,8 +179,7 @@ def test_terminal_shows_a_prompt_and_the_same_reply_as_a_pipe(
     terminal.type(b"hello\n")
     shown = terminal.expect(PROMPT).decode().replace("\r\n", "\n")
     assert " ".join(piped.split()) in " ".join(shown.split())
-    terminal.type(b"\x04")
-    assert terminal.exit_code() == 0
+    assert terminal.exit_code(keys=b"\x04") == 0
 
 
 def test_mistakes_at_a_terminal_do_not_end_the_chat(
@@ -195,8 +194,7 @@ def test_mistakes_at_a_terminal_do_not_end_the_chat(
     terminal.type(b"/memory\n")
     terminal.expect(b"0 turns said")
     terminal.expect(PROMPT)
-    terminal.type(b"/quit\n")
-    assert terminal.exit_code() == 0
+    assert terminal.exit_code(keys=b"/quit\n") == 0
     assert b"Traceback" not in terminal.seen
 
 
@@ -234,5 +232,5 @@ def test_ctrl_c_stops_a_reply_and_the_chat_goes_on(
     terminal.expect(PROMPT)
     terminal.type(b"/memory\n")
     terminal.expect(b"2 turns said")  # the question, and the reply as far as it came
-    terminal.type(b"\x04")
-    assert terminal.exit_code() == 0
+    terminal.expect(PROMPT)
+    assert terminal.exit_code(keys=b"\x04") == 0
