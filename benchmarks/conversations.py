@@ -3,15 +3,16 @@
     python benchmarks/conversations.py --data dialogue/sgd.jsonl.gz dialogue/crosswoz.jsonl.gz
 
 Takes the user's turns of test dialogues, says them to the model one after another and samples
-every reply. Counts replies that end in a loop, and reports distinct n-grams, the repetition rate,
-and the time to encode turn 20 over that of turn 2 with turns of equal length. Writes
-benchmarks/results/conversations.json.
+every reply with the options of the chat. Counts replies that end in a loop, and reports distinct
+n-grams, the repetition rate, and the time to encode turn 20 over that of turn 2 with turns of equal
+length. Writes benchmarks/results/conversations.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,11 @@ def main() -> None:
     dialogues = [said for path in arguments.data for said in user_turns(path, each)]
     results, looping = [], 0
     for seed, said in enumerate(dialogues):
-        options = Options(
-            max_tokens=128, temperature=arguments.temperature, top_p=arguments.top_p, seed=seed
+        options = replace(
+            model.conversation().REPLY_OPTIONS,
+            temperature=arguments.temperature,
+            top_p=arguments.top_p,
+            seed=seed,
         )
         spoken = converse(model, said, options)
         looping += any(result.checks.repetition for result in spoken)
