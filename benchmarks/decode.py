@@ -13,18 +13,13 @@ Writes benchmarks/results/decode.json.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import torch
+from report import surroundings, write
 
 from duologue.checkpoint.weights import Weights, quantize_weights
 from duologue.config import ModelConfig
@@ -33,8 +28,6 @@ from duologue.engine.memory import Memory
 from duologue.model.seq2seq import Seq2Seq
 from duologue.model.values import Source
 
-ROOT = Path(__file__).parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "decode.json"
 SHAPE = ModelConfig(
     vocab_size=12_000,
     d_model=256,
@@ -129,29 +122,6 @@ def measure(
     return figures
 
 
-def settings(isa: str) -> dict[str, object]:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-    cpu = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        lines = information.read_text(encoding="utf-8").splitlines()
-        cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), cpu)
-    return {
-        "machine": {"cpu": cpu, "cpus": os.cpu_count(), "isa": isa, "load": os.getloadavg()[0]},
-        "commit": git("rev-parse", "HEAD"),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("duologue", "numpy", "torch")},
-        },
-        "shape": asdict(SHAPE),
-        "source_tokens": SOURCE_TOKENS,
-        "decoded_tokens": DECODED_TOKENS,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=15, help="timed runs of each task")
@@ -183,15 +153,16 @@ def main() -> None:
             f"{figure.task:22} {figure.contender:12} {figure.threads:7}   {times} "
             f"{figure.speedup:8.1f}"
         )
-    isa = Forward(SHAPE, weights, 1).isa
-    report = settings(isa) | {
+    settings = {
+        "isa": Forward(SHAPE, weights, 1).isa,
+        "shape": asdict(SHAPE),
+        "source_tokens": SOURCE_TOKENS,
+        "decoded_tokens": DECODED_TOKENS,
         "rounds": arguments.rounds,
         "clock": arguments.clock,
-        "figures": [asdict(figure) for figure in figures],
-        "goals": {},
     }
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    results = {"figures": [asdict(figure) for figure in figures]}
+    write("decode", surroundings(("duologue", "numpy", "torch")) | settings | results)
 
 
 if __name__ == "__main__":
