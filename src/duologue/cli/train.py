@@ -43,9 +43,9 @@ def train(
     """
     import os
 
-    # Threads that wait must sleep, not spin: on a busy machine spinning is several times slower.
-    # It is read when PyTorch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that wait for others spin only briefly, then sleep: beside another busy process this
+    # doubles the speed, alone it costs 3 %. Read when PyTorch is loaded (docs/how-to/train.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
     from duologue.config import load_recipe
     from duologue.errors import TrainingError
