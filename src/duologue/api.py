@@ -182,15 +182,19 @@ class Model:
     ) -> Result:
         """Decode a memory: the same one may be answered, translated and judged.
 
-        prefix   a task, with a language after a blank where it takes one ("reply",
-                 "translate zh"), or the ids that the decoder is to start from
+        prefix   a task, with a language after a blank where it takes one ("translate zh"; a
+                 "reply" without one is in the language that the user spoke last), or the ids
+                 that the decoder is to start from
         options  None: greedy search
 
         Raises EngineError for the memory of another model and for ids that do not exist.
         """
         if isinstance(prefix, str):
             task, _, language = prefix.partition(" ")
-            prefix = self._runtime.prefix(task, language or None)
+            if task == "reply" and not language:
+                prefix = self._runtime.reply_prefix(memory)
+            else:
+                prefix = self._runtime.prefix(task, language or None)
         options = self._runtime.fit(options or Options(), prefix)
         before = time.perf_counter()
         finished = self._runtime.engine.generate(memory, prefix, options)

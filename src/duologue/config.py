@@ -43,6 +43,8 @@ class ModelConfig:
     rope_theta      base of the rotary positions; Su et al. 2021 (arXiv:2104.09864, section 3.4)
     norm_eps        added to the mean square in RMSNorm; Zhang & Sennrich 2019 (arXiv:1910.07467)
     languages       codes that `<translate>` may be followed by
+    reply_languages codes that `<reply>` may be followed by; empty: the data did not say which
+                    language its replies are in, and `<reply>` stands alone
     tasks           decoder prefixes the model was trained on
     label_sets      name of a label set -> its labels, for `sentiment` and `intent`
     """
@@ -62,6 +64,7 @@ class ModelConfig:
     norm_eps: float = 1e-6
     family: Literal["duo"] = "duo"
     languages: tuple[str, ...] = ()
+    reply_languages: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     label_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
     license: str = ""
@@ -158,6 +161,8 @@ class DataConfig:
     max_source       longer sources are left out of training (tokens); counted and reported
     max_target       the same for targets
     max_turns        dialogue: longest window of turns in one example
+    join_dialogues   chance that a dialogue begins with the last turns of another one, of any set
+                     and language, so that a model learns to follow a change of both
     single_target    give every target a row of its own instead of packing those of one source;
                      an encoder that sees everything needs it, and turns it on by itself
     shuffle_buffer   rows of each set held in memory to shuffle from; a set may be larger
@@ -173,6 +178,7 @@ class DataConfig:
     max_source: int = 256
     max_target: int = 256
     max_turns: int = 12
+    join_dialogues: float = 0.0
     single_target: bool = False
     shuffle_buffer: int = 20_000
     bucket_batches: int = 100
@@ -180,6 +186,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _require(len(self.sets) > 0, "sets must name at least one data set")
         _require(self.temperature > 0, "temperature must be positive")
+        _require(0 <= self.join_dialogues <= 1, "join_dialogues must be between 0 and 1")
         sizes = ("batch_tokens", "max_source", "max_target", "max_turns")
         for name in (*sizes, "shuffle_buffer", "bucket_batches"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1")

@@ -136,14 +136,14 @@ class Conversation:
         """
         runtime = self._runtime
         source = runtime.source("user", check_text(text))
-        prefix = runtime.prefix("reply")
-        return self._reply(source, prefix, runtime.fit(options or self.REPLY_OPTIONS, prefix))
+        runtime.prefix("reply")  # refuses a model that cannot
+        return self._reply(source, options or self.REPLY_OPTIONS)
 
-    def _reply(
-        self, source: Source, prefix: list[int], options: Options
-    ) -> Generator[Event, None, None]:
+    def _reply(self, source: Source, options: Options) -> Generator[Event, None, None]:
         before = self._state
         asked, reading, num_trimmed = self._with_turn(before, "user", source)
+        prefix = self._runtime.reply_prefix(asked.memory)
+        options = self._runtime.fit(options, prefix)
         engine = self._runtime.engine
         request_id = engine.add(asked.memory, prefix, options, record_attention=True)
         writer = _Writer(self._runtime.tokenizer)

@@ -22,6 +22,7 @@ from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
 from duologue.errors import EngineError, InputError
 from duologue.explain import Source, confidence, unread_span
+from duologue.text.language import guess_language
 from duologue.text.template import prefix_ids, segment_ids
 from duologue.text.tokenizer import Tokenizer
 from duologue.types import Alternative, Checks, Options, Result, Span, Usage
@@ -86,15 +87,30 @@ class Runtime:
                 f"this model has not learnt the task {task!r}; it knows {_list(self.config.tasks)}"
             )
         if language is not None:
-            self.require_language(language)
+            known = self.config.reply_languages if task == "reply" else self.config.languages
+            _require_known(language, known)
         return prefix_ids(self.tokenizer, task, language)
+
+    def reply_prefix(self, memory: Memory) -> list[int]:
+        """Decoder prefix of a reply, in the language that the user spoke last.
+
+        Turns that give no sign, such as a number, leave the language as it was; before any sign
+        it is the model's first. A model whose data named no languages takes `<reply>` alone.
+        """
+        known = self.config.reply_languages
+        if not known:
+            return self.prefix("reply")
+        user_id = self.tokenizer.control_id("<user>")
+        for segment in reversed(memory.segments):
+            if segment.ids[0] == user_id:
+                guess = guess_language(self.tokenizer.decode(list(segment.ids[1:])), known)
+                if guess is not None:
+                    return self.prefix("reply", guess)
+        return self.prefix("reply", known[0])
 
     def require_language(self, language: str) -> None:
         """Raise InputError, which lists the languages, for one that the model does not know."""
-        if language not in self.config.languages:
-            raise InputError(
-                f"unknown language {language!r}; this model knows {_list(self.config.languages)}"
-            )
+        _require_known(language, self.config.languages)
 
     def fit(self, options: Options, prefix: Sequence[int]) -> Options:
         """The options with max_tokens lowered to what the model can produce at all.
@@ -165,6 +181,11 @@ def check_text(text: str) -> str:
     if size > MAX_TEXT_BYTES:
         raise InputError(f"the text has {size:,} bytes; at most {MAX_TEXT_BYTES:,} are read")
     return text
+
+
+def _require_known(language: str, known: Sequence[str]) -> None:
+    if language not in known:
+        raise InputError(f"unknown language {language!r}; this model knows {_list(known)}")
 
 
 def _list(names: Sequence[str]) -> str:

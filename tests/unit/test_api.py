@@ -135,6 +135,47 @@ def test_one_memory_is_decoded_in_several_ways(model: Model) -> None:
     assert replied.usage.reused_tokens == memory.num_tokens
 
 
+def test_a_reply_is_asked_for_in_the_language_that_the_user_spoke_last(
+    tiny_model_folder: Callable[..., Path],
+) -> None:
+    loaded = load_model(tiny_model_folder())
+    config = replace(loaded.config, reply_languages=("en", "zh"))
+    model = Model(Runtime(replace(loaded, config=config), threads=1))
+    runtime = model._runtime
+    english, chinese = runtime.prefix("reply", "en"), runtime.prefix("reply", "zh")
+    assert english != chinese
+
+    memory = model.encode("42")
+    assert runtime.reply_prefix(memory) == english  # no sign yet: the model's first language
+    memory = model.encode("你好，今天天气怎么样？", memory)
+    assert runtime.reply_prefix(memory) == chinese
+    memory = model.encode("what time does it leave", memory, role="agent")
+    memory = model.encode("42", memory)
+    assert runtime.reply_prefix(memory) == chinese  # neither the agent nor a number changes it
+    assert model.decode(memory, "reply", SHORT).text == model.decode(memory, chinese, SHORT).text
+    assert model.decode(memory, "reply en", SHORT).text == model.decode(memory, english, SHORT).text
+    assert runtime.reply_prefix(model.encode("what time", memory)) == english
+    with pytest.raises(InputError, match="unknown language 'de'; this model knows en, zh"):
+        model.decode(memory, "reply de")
+
+
+def test_a_conversation_answers_in_the_language_of_its_last_turn(
+    tiny_model_folder: Callable[..., Path],
+) -> None:
+    loaded = load_model(tiny_model_folder())
+    config = replace(loaded.config, reply_languages=("en", "zh"))
+    model = Model(Runtime(replace(loaded, config=config), threads=1))
+    talk = model.conversation()
+    talk.add("user", "hello how are you")
+    for text, language in (("你好", "zh"), ("what time", "en")):
+        expected = talk.fork()
+        expected.add("user", text)
+        said = model.decode(
+            expected.memory, f"reply {language}", Options(max_tokens=5, no_repeat_ngram_size=6)
+        )
+        assert talk.say(text, Options(max_tokens=5, no_repeat_ngram_size=6)).text == said.text
+
+
 def test_encode_appends_without_changing_the_memory_it_was_given(model: Model) -> None:
     first = model.encode("hello")
     both = model.encode("what time", first, role="agent")

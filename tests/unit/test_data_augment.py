@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from duologue.config import AugmentConfig
 from duologue.data import augment as module
-from duologue.data.augment import augment, denoise, forget_turns
+from duologue.data.augment import augment, denoise, forget_turns, join
 from duologue.data.rows import Example, Target
 from duologue.types import Turn
 
@@ -56,6 +56,31 @@ def test_pair_swap_adds_the_other_direction() -> None:
 def test_pair_swap_leaves_other_tasks_alone() -> None:
     config = AugmentConfig(pair_swap=True)
     assert augment(dialogue(4), config, random.Random(1)) == [dialogue(4)]
+
+
+@given(st.integers(1, 5), st.integers(2, 6), st.integers(2, 6), seeds)
+def test_a_joined_dialogue_reads_the_last_turns_of_the_earlier_one_and_learns_its_own(
+    most: int, earlier_turns: int, own_turns: int, seed: int
+) -> None:
+    earlier, own = dialogue(earlier_turns), dialogue(own_turns)
+    joined = join(earlier, own, most, random.Random(seed))
+    added = len(joined.segments) - own_turns
+    assert 1 <= added <= min(most, earlier_turns)
+    assert joined.segments == (*earlier.segments[-added:], *own.segments)
+    assert [target.text for target in joined.targets] == [target.text for target in own.targets]
+    for target in joined.targets:
+        assert joined.segments[target.limit].text == target.text
+
+
+def test_what_is_no_dialogue_or_has_a_document_is_not_joined() -> None:
+    rng = random.Random(1)
+    for earlier, own in (
+        (PAIR, dialogue(4)),
+        (dialogue(4), PAIR),
+        (dialogue(4, with_document=True), dialogue(4)),
+        (dialogue(4), dialogue(4, with_document=True)),
+    ):
+        assert join(earlier, own, 4, rng) is own
 
 
 def test_plain_text_trains_nothing_without_denoise() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -323,6 +324,51 @@ def test_broken_row_stops_the_stream_at_the_start(root: Path, tiny_tokenizer: To
         file.write("broken\n")
     with pytest.raises(DataError, match="line 102"):
         next(BatchStream(mix(root), tiny_tokenizer, 1))
+
+
+def test_dialogues_are_joined_by_the_chance_that_the_recipe_gives(
+    root: Path, tiny_tokenizer: Tokenizer
+) -> None:
+    def longest(join_dialogues: float) -> int:
+        chats = DatasetConfig(path="chats.jsonl", limit=4)
+        config = config_of(root, chats, max_turns=30, join_dialogues=join_dialogues)
+        stream = BatchStream(replace(config, max_source=200, max_target=200), tiny_tokenizer, 1)
+        return max(int(next(stream).src_segment.max()) + 1 for _ in range(30))
+
+    # 20 turns of which the last is no source; joined, up to half of max_turns come before them.
+    assert longest(0.0) == 19
+    assert 19 < longest(1.0) <= 19 + 15
+
+
+@pytest.mark.parametrize("consumed", [1, 5, 23])
+def test_joined_dialogues_are_the_same_in_a_restored_stream(
+    consumed: int, root: Path, tiny_tokenizer: Tokenizer
+) -> None:
+    config = mix(root, join_dialogues=0.7)
+    stream = BatchStream(config, tiny_tokenizer, 1)
+    for _ in range(consumed):
+        next(stream)
+    restored = BatchStream(config, tiny_tokenizer, 1)
+    restored.restore(json.loads(json.dumps(stream.state())))
+    assert all(same(next(stream), next(restored)) for _ in range(25))
+
+
+def test_replies_name_the_languages_that_the_rows_name(tmp_path: Path) -> None:
+    turns = [{"role": "user", "text": "hi"}, {"role": "agent", "text": "hello"}]
+    rows: list[dict[str, Any]] = [
+        {"turns": turns, "lang": "zh"},
+        {"turns": turns, "lang": "en"},
+        {"turns": turns, "lang": "fr"},  # there is no control token for it
+        {"turns": turns},
+        {"text": "lock", "intent": "Lock", "response": "Locked.", "lang": "de"},
+    ]
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    datasets = open_datasets(config_of(tmp_path, DatasetConfig(path="chats.jsonl")))
+    found = survey.contents(datasets)
+    assert found.reply_languages == ("de", "en", "zh")
+    assert found.languages == ()
+    languages = [example.targets[-1].language for example in datasets[0].examples()]
+    assert languages == ["zh", "en", None, None, "de"]
 
 
 def test_contents_are_those_of_the_train_rows(root: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from duologue.config import ModelConfig
-from duologue.model.attention import decoder_mask, encoder_mask
+from duologue.model import attention
+from duologue.model.attention import additive, decoder_mask, encoder_mask
 from duologue.model.seq2seq import Seq2Seq
 from duologue.model.values import Source, Target
 
@@ -114,6 +115,24 @@ def test_padding_does_not_change_the_states(cell: str) -> None:
     plain, padded = model.encode(source).states, model.encode(pad(source, 5)).states
     assert torch.allclose(plain, padded[:, : plain.shape[1]], atol=1e-5)
     assert torch.isfinite(padded).all()
+
+
+def test_plain_attention_equals_the_fused_one() -> None:
+    generator = torch.Generator().manual_seed(2)
+    q, k, v = (
+        torch.randn(2, 4, length, 8, generator=generator, requires_grad=True)
+        for length in (5, 7, 7)
+    )
+    mask = additive(torch.rand(2, 5, 7, generator=generator) > 0.4, q.dtype)
+    fused = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    plain = attention._attend_plain(q, k, v, mask)
+    torch.testing.assert_close(plain, fused)
+    for ours, theirs in zip(
+        torch.autograd.grad(plain.square().sum(), (q, k, v)),
+        torch.autograd.grad(fused.square().sum(), (q, k, v)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_a_full_mask_sees_later_segments_and_refuses_to_append() -> None:

@@ -354,7 +354,8 @@ def test_fingerprint_changes_with_the_function_and_with_nothing_else(
     config = tiny_config()
     weights = tiny_weights(config)
     base = store.fingerprint(config, weights)
-    assert store.fingerprint(replace(config, license="MIT", languages=("de",)), weights) == base
+    described = replace(config, license="MIT", languages=("de",), reply_languages=("de",))
+    assert store.fingerprint(described, weights) == base
     assert store.fingerprint(config, dict(reversed(weights.items()))) == base
     assert store.fingerprint(replace(config, rope_theta=5000.0), weights) != base
     assert store.fingerprint(config, store.quantize_weights(weights)) != base

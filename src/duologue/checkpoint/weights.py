@@ -152,7 +152,7 @@ def fingerprint(config: ModelConfig, weights: Weights) -> str:
     The same model has another fingerprint in another precision, because its values differ.
     """
     values = to_dict(config)
-    for name in ("languages", "tasks", "label_sets", "license"):
+    for name in ("languages", "reply_languages", "tasks", "label_sets", "license"):
         del values[name]
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for name, array in sorted(tensors_of(weights).items()):

@@ -44,10 +44,10 @@ class ModelPredictor:
             texts = [case.segments[0].text for case in cases]
             language = cases[0].language or ""
             return self._model.translate_batch(texts, language, options=self._options)
-        prefix = self._runtime.prefix(task)
-        options = self._runtime.fit(self._options, prefix)
         readings = self._read(cases)
-        requests = [(memory, prefix) for memory, _ in readings]
+        requests = [(memory, self._runtime.reply_prefix(memory)) for memory, _ in readings]
+        longest = max((prefix for _, prefix in requests), key=len)
+        options = self._runtime.fit(self._options, longest)
         finished = self._runtime.engine.generate_batch(requests, options)
         results = []
         for (memory, checks), item in zip(readings, finished, strict=True):
@@ -71,8 +71,10 @@ class ModelPredictor:
         tokenizer = self._runtime.tokenizer
         items = []
         for case, (memory, _) in zip(cases, self._read(cases), strict=True):
-            language = case.language if task == "translate" else None
-            prefix = self._runtime.prefix(task, language)
+            if task == "translate":
+                prefix = self._runtime.prefix(task, case.language)
+            else:
+                prefix = self._runtime.reply_prefix(memory)
             room = self._runtime.config.max_positions - len(prefix) + 1
             target = [*tokenizer.encode(case.expected), tokenizer.eos_id][:room]
             items.append(Forced(memory, tuple(prefix), tuple(target)))

@@ -78,6 +78,31 @@ def forget_turns(example: Example, rng: random.Random) -> Example:
     )
 
 
+def join(earlier: Example, example: Example, max_turns: int, rng: random.Random) -> Example:
+    """A dialogue that begins with the last turns, one to max_turns, of another one.
+
+    Its own replies are what is learnt; the earlier dialogue is there to be read. Documents of
+    either would be read for the wrong one, so an example with any stays as it is, and so does one
+    that is no dialogue.
+    """
+    if not (_is_dialogue(earlier) and _is_dialogue(example)):
+        return example
+    turns = earlier.segments[-rng.randint(1, max_turns) :]
+    return replace(
+        example,
+        segments=(*turns, *example.segments),
+        targets=tuple(
+            replace(target, limit=target.limit + len(turns)) for target in example.targets
+        ),
+    )
+
+
+def _is_dialogue(example: Example) -> bool:
+    return {target.task for target in example.targets} == {"reply"} and not any(
+        turn.role == "document" for turn in example.segments
+    )
+
+
 def denoise(example: Example, config: AugmentConfig, rng: random.Random) -> Example:
     """Text infilling: spans of the text become one `<mask>` each; the target is the whole text.
 

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 from duologue.config import DataConfig
-from duologue.data.augment import augment, can_train
+from duologue.data.augment import augment, can_train, join
 from duologue.data.batching import Batch, collate, cut
 from duologue.data.dataset import Dataset, open_datasets
 from duologue.data.encoding import Encoded, Limits, encode, windows
@@ -166,6 +166,7 @@ class BatchStream:
         self._pool_start = self._snapshot()
         self._batches: list[list[Encoded]] = []
         self._used = 0
+        self._last_dialogue: Example | None = None  # of the pool that is being filled
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -229,6 +230,7 @@ class BatchStream:
         rng = random.Random(f"{self._seed}/pool {self._pool_idx}")
         room = self._config.bucket_batches * self._config.batch_tokens
         pool: list[Encoded] = []
+        self._last_dialogue = None  # a pool that is drawn again must not depend on the one before
         while room > 0:
             chosen = rng.choices(range(len(self._sets)), self._weights)[0]
             for piece in self._draw(chosen, rng):
@@ -247,13 +249,24 @@ class BatchStream:
         if rows.epoch and not counts.targets:
             raise DataError(dataset.path, None, "every row is longer than max_source or max_target")
         pieces = []
-        for example in augment(rows.draw(), dataset.config.augment, rng):
+        row = self._joined(rows.draw(), rng)
+        for example in augment(row, dataset.config.augment, rng):
             fitting, num_left_out = windows(encode(example, self._tokenizer), self._limits)
             pieces += fitting
             counts.left_out += num_left_out
         counts.rows += 1
         counts.targets += sum(len(piece.targets) for piece in pieces)
         return pieces
+
+    def _joined(self, row: Example, rng: random.Random) -> Example:
+        """The row, by chance after the last turns of the dialogue that was drawn before it."""
+        chance, earlier = self._config.join_dialogues, self._last_dialogue
+        if not chance or not any(target.task == "reply" for target in row.targets):
+            return row
+        self._last_dialogue = row
+        if earlier is None or rng.random() >= chance:
+            return row
+        return join(earlier, row, max(1, self._config.max_turns // 2), rng)
 
 
 def limits_of(config: DataConfig, single_target: bool) -> Limits:

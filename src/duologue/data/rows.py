@@ -32,7 +32,8 @@ class Target:
     task        a decoder prefix of text.template
     text        what is to be produced; empty for a question that the document does not answer
     limit       source segments that this target may see: segments[:limit]
-    language    what `translate` translates into; None for other tasks
+    language    of the text, for `translate`, and for `reply` where the row names one that there is
+                a control token for; None for other tasks
     references  other texts that are as right; training ignores them, evaluation counts them
     """
 
@@ -145,6 +146,11 @@ class _Origin:
     language: str | None
     config: DatasetConfig
 
+    @property
+    def reply_language(self) -> str | None:
+        """What a reply's prefix says of its language."""
+        return self.language if self.language in LANGUAGES else None
+
 
 def _guessed_task(row: Row) -> str:
     """The kind of a row that names no task, by the fields it has."""
@@ -192,7 +198,7 @@ def _labelled(task: str, key: str) -> Callable[[_Origin, Row], Example]:
         wanted = ", ".join(sorted(label_text(label) for label in labels))
         targets = [Target(task, wanted, 1)]
         if row.fields.get("response") is not None:
-            targets.append(Target("reply", row.text("response"), 1))
+            targets.append(Target("reply", row.text("response"), 1, origin.reply_language))
         return Example(
             set=origin.set_name,
             line=row.line,
@@ -250,7 +256,7 @@ def _dialogue(origin: _Origin, row: Row) -> Example:
         if not text:
             continue
         if role == "agent" and len(segments) > num_documents:
-            targets.append(Target("reply", text, len(segments)))
+            targets.append(Target("reply", text, len(segments), origin.reply_language))
         segments.append(Turn(_TURN_ROLES[role], text))
     return Example(
         origin.set_name, row.line, tuple(segments), tuple(targets), language=origin.language

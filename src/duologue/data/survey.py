@@ -38,12 +38,14 @@ def texts(datasets: Sequence[Dataset], max_set_chars: int | None = None) -> Iter
 class Contents:
     """What the train rows of a mix train.
 
-    languages   codes that something is translated into, sorted
-    tasks       decoder prefixes, sorted
-    label_sets  name of each set that has labels -> its labels as the data spells them, sorted
+    languages        codes that something is translated into, sorted
+    reply_languages  codes that replies name, sorted
+    tasks            decoder prefixes, sorted
+    label_sets       name of each set that has labels -> its labels as the data spells them, sorted
     """
 
     languages: tuple[str, ...]
+    reply_languages: tuple[str, ...]
     tasks: tuple[str, ...]
     label_sets: dict[str, tuple[str, ...]]
 
@@ -51,6 +53,7 @@ class Contents:
 def contents(datasets: Sequence[Dataset]) -> Contents:
     """Read all train rows and say what they train."""
     languages: set[str | None] = set()
+    reply_languages: set[str | None] = set()
     tasks: set[str] = set()
     label_sets: dict[str, set[str]] = {}
     for dataset in datasets:
@@ -59,12 +62,15 @@ def contents(datasets: Sequence[Dataset]) -> Contents:
             tasks.update(target.task for target in example.targets)
             if example.is_plain_text and config.denoise:
                 tasks.add("denoise")
-            into = {target.language for target in example.targets}
+            replies = [target for target in example.targets if target.task == "reply"]
+            reply_languages.update(target.language for target in replies)
+            into = {target.language for target in example.targets if target.task == "translate"}
             languages |= into | ({example.language} if config.pair_swap and any(into) else set())
             if example.labels:
                 label_sets.setdefault(dataset.name, set()).update(example.labels)
     return Contents(
         languages=tuple(sorted(code for code in languages if code)),
+        reply_languages=tuple(sorted(code for code in reply_languages if code)),
         tasks=tuple(sorted(tasks)),
         label_sets={name: tuple(sorted(labels)) for name, labels in label_sets.items()},
     )

@@ -30,6 +30,7 @@ def model_card(recipe: Recipe, config: ModelConfig, facts: dict[str, Any]) -> st
         "",
         f"- Tasks: {', '.join(config.tasks)}",
         f"- Translates into: {', '.join(config.languages) or 'nothing'}",
+        f"- Replies in: {', '.join(config.reply_languages) or 'whatever its data was in'}",
         f"- Licence: {config.license or 'not stated'}",
         "",
         "## Training data",

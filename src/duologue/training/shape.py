@@ -12,7 +12,7 @@ from duologue.errors import ConfigError
 from duologue.text.template import LANGUAGES, TASKS
 from duologue.text.tokenizer import Tokenizer
 
-DERIVED = ("vocab_size", "languages", "tasks", "label_sets")
+DERIVED = ("vocab_size", "languages", "reply_languages", "tasks", "label_sets")
 
 
 def model_config(
@@ -36,6 +36,7 @@ def model_config(
             raise ConfigError(f"data.{name}: is above model.max_positions, {config.max_positions}")
     contents = survey.contents(datasets)
     languages = {*contents.languages, *config.languages}
+    reply_languages = {*contents.reply_languages, *config.reply_languages}
     tasks = {*contents.tasks, *config.tasks}
     labels = dict(config.label_sets)
     for name, found in contents.label_sets.items():
@@ -43,6 +44,7 @@ def model_config(
     return replace(
         config,
         languages=tuple(code for code in LANGUAGES if code in languages),
+        reply_languages=tuple(code for code in LANGUAGES if code in reply_languages),
         tasks=tuple(task for task in TASKS if task in tasks),
         label_sets=labels,
     )
