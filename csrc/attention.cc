@@ -1,7 +1,6 @@
-// Rotary positions and scaled dot-product attention over spans of stored keys and values. Compiled
-// for each instruction set; contracts are in core.h.
-#include "kernels.h"
-#include "lanes.h"
+// Rotary positions, stored keys and values, and scaled dot-product attention over them. Compiled for
+// each instruction set; contracts are in core.h.
+#include "stores.h"
 
 #include <cmath>
 
@@ -21,120 +20,117 @@ void rotate(float* x, const float* cosine, const float* sine, int64_t heads, int
   }
 }
 
-constexpr int64_t kBlockVectors = kBlock / kLanes;
-// Vectors of a head that are summed at once: as many as the registers hold for all queries.
-constexpr int64_t kValueVectors = kLanes == 16 ? 4 : 2;
+void put_f32(const PutTask& task, int64_t index, const float* key, const float* value) {
+  const int64_t d = task.d_model, width = round_up(d, 2);
+  float* keys = static_cast<float*>(task.page) + index;
+  for (int64_t j = 0; j < d; ++j) keys[j * kBlock] = key[j];
+  const int64_t row = task.head_dim < d ? task.head_dim : d;
+  for (int64_t j = 0; j < d; j += row) {
+    float* values = static_cast<float*>(task.page) + kBlock * (width + j) + index * task.head_dim;
+    std::memcpy(values, value + j, row * sizeof(float));
+  }
+}
 
-// scores[r][0..kBlock) = scale * q_r . keys of one block; `keys` is the block's part of this head.
-template <int64_t ROWS>
-static void score_block(const AttendTask& task, const float* q, const float* keys, int64_t head_dim,
-                        float scale, float* scores, int64_t stride) {
-  Lanes total[ROWS][kBlockVectors] = {};
-  for (int64_t j = 0; j < head_dim; ++j) {
+// The value of an odd token shares its lanes with the token before it, which was put first and left
+// its half of them zero: so what lies behind the last token of a page is a zero, and no number that
+// an earlier use of the page left there.
+void put_bf16(const PutTask& task, int64_t index, const float* key, const float* value) {
+  const int64_t d = task.d_model, width = round_up(d, 2);
+  uint32_t* keys = static_cast<uint32_t*>(task.page) + index;
+  for (int64_t j = 0; j + 1 < d; j += 2) keys[j / 2 * kBlock] = bf16_pair(key[j], key[j + 1]);
+  if (d % 2 != 0) keys[d / 2 * kBlock] = bf16_bits(key[d - 1]);
+  const int64_t row = task.head_dim < d ? task.head_dim : d;
+  for (int64_t j = 0; j < d; j += row) {
+    uint32_t* values = static_cast<uint32_t*>(task.page) + kBlock / 2 * (width + j) +
+                       index / 2 * task.head_dim;
+    if (index % 2 == 0) {
+      for (int64_t i = 0; i < row; ++i) values[i] = bf16_bits(value[j + i]);
+    } else {
+      for (int64_t i = 0; i < row; ++i) values[i] |= bf16_bits(value[j + i]) << 16;
+    }
+  }
+}
+
+// Pages whose keys are scored together: enough sums side by side to hide that each must wait for
+// the one before it.
+constexpr int64_t kPages = kLanes == 16 ? 4 : 1;
+
+// scores[r][p][0..kBlock) = scale * q_r . keys of PAGES pages.
+template <class STORE, int64_t ROWS, int64_t PAGES>
+static void score_pages(const typename STORE::Query* q, int64_t q_stride, const Span* spans,
+                        int64_t offset, int64_t steps, float scale, float* scores, int64_t stride) {
+  Lanes total[ROWS][PAGES * kBlockVectors] = {};
+  const typename STORE::Element* keys[PAGES];
+  DUOLOGUE_UNROLL
+  for (int64_t p = 0; p < PAGES; ++p) keys[p] = STORE::keys(spans[p].page) + offset;
+  for (int64_t j = 0; j < steps; ++j) {
+    typename STORE::Loaded loaded[PAGES * kBlockVectors];
     DUOLOGUE_UNROLL
-    for (int64_t v = 0; v < kBlockVectors; ++v) {
-      const Lanes key = load(keys + j * kBlock + v * kLanes);
+    for (int64_t p = 0; p < PAGES; ++p) {
       DUOLOGUE_UNROLL
-      for (int64_t r = 0; r < ROWS; ++r) {
-        total[r][v] = fma(fill(q[r * task.q_stride + j]), key, total[r][v]);
+      for (int64_t v = 0; v < kBlockVectors; ++v) {
+        loaded[p * kBlockVectors + v] = STORE::load(keys[p] + j * kBlock + v * kLanes);
+      }
+    }
+    DUOLOGUE_UNROLL
+    for (int64_t r = 0; r < ROWS; ++r) {
+      const typename STORE::Factor factor = STORE::factor(q + r * q_stride, j);
+      DUOLOGUE_UNROLL
+      for (int64_t v = 0; v < PAGES * kBlockVectors; ++v) {
+        total[r][v] = STORE::add_product(total[r][v], loaded[v], factor);
       }
     }
   }
   DUOLOGUE_UNROLL
   for (int64_t r = 0; r < ROWS; ++r) {
     DUOLOGUE_UNROLL
-    for (int64_t v = 0; v < kBlockVectors; ++v) {
+    for (int64_t v = 0; v < PAGES * kBlockVectors; ++v) {
       store(scores + r * stride + v * kLanes, total[r][v] * scale);
     }
   }
 }
 
-// out_r[c..c + VECTORS * kLanes) = sum over all tokens of weight_r[token] * value[token].
-template <int64_t ROWS, int64_t VECTORS>
-static void mix_values(const AttendTask& task, const float* weights, int64_t stride, int64_t column,
-                       float* out) {
-  Lanes total[ROWS][VECTORS] = {};
-  for (int64_t s = 0; s < task.num_spans; ++s) {
-    const Span& span = task.spans[s];
-    for (int64_t t = 0; t < span.length; ++t) {
-      const float* value = span.values + t * task.d_model + column;
-      DUOLOGUE_UNROLL
-      for (int64_t v = 0; v < VECTORS; ++v) {
-        const Lanes x = load(value + v * kLanes);
-        DUOLOGUE_UNROLL
-        for (int64_t r = 0; r < ROWS; ++r) {
-          total[r][v] = fma(fill(weights[r * stride + t]), x, total[r][v]);
-        }
-      }
-    }
-    weights += round_up(span.length, kBlock);
-  }
-  DUOLOGUE_UNROLL
-  for (int64_t r = 0; r < ROWS; ++r) {
-    DUOLOGUE_UNROLL
-    for (int64_t v = 0; v < VECTORS; ++v) {
-      store(out + r * task.out_stride + v * kLanes, total[r][v]);
-    }
-  }
-}
-
-// The same for the last few columns of a head that do not fill a vector.
-static void mix_values_part(const AttendTask& task, const float* weights, int64_t column,
-                            int64_t count, float* out) {
-  float total[kLanes] = {};
-  for (int64_t s = 0; s < task.num_spans; ++s) {
-    const Span& span = task.spans[s];
-    for (int64_t t = 0; t < span.length; ++t) {
-      const float* value = span.values + t * task.d_model + column;
-      for (int64_t c = 0; c < count; ++c) total[c] += weights[t] * value[c];
-    }
-    weights += round_up(span.length, kBlock);
-  }
-  for (int64_t c = 0; c < count; ++c) out[c] = total[c];
-}
-
-template <int64_t ROWS>
-static void attend_rows(const AttendTask& task, int64_t head, int64_t head_dim) {
-  int64_t stride = 0;
-  for (int64_t s = 0; s < task.num_spans; ++s) stride += round_up(task.spans[s].length, kBlock);
+template <class STORE, int64_t ROWS>
+static void score_all(const AttendTask& task, const typename STORE::Query* q, int64_t q_stride,
+                      int64_t head, int64_t head_dim, int64_t stride) {
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-  const float* q = task.q + head * head_dim;
-  float* out = task.out + head * head_dim;
-
-  int64_t column = 0;
-  for (int64_t s = 0; s < task.num_spans; ++s) {
-    const Span& span = task.spans[s];
-    for (int64_t t = 0; t < span.length; t += kBlock, column += kBlock) {
-      const float* keys = span.keys + t * task.d_model + head * head_dim * kBlock;
-      score_block<ROWS>(task, q, keys, head_dim, scale, task.scores + column, stride);
-    }
-    // What fills up the last block is no token: its weight must vanish.
-    DUOLOGUE_UNROLL
-    for (int64_t r = 0; r < ROWS; ++r) {
-      float* end = task.scores + r * stride + column;
-      for (int64_t pad = round_up(span.length, kBlock) - span.length; pad > 0; --pad) {
-        end[-pad] = -INFINITY;
-      }
+  const int64_t offset = head * STORE::key_steps(head_dim) * kBlock;
+  const int64_t steps = STORE::key_steps(head_dim);
+  int64_t s = 0;
+  for (; s + kPages <= task.num_spans; s += kPages) {
+    score_pages<STORE, ROWS, kPages>(q, q_stride, task.spans + s, offset, steps, scale,
+                                     task.scores + s * kBlock, stride);
+  }
+  for (; s < task.num_spans; ++s) {
+    score_pages<STORE, ROWS, 1>(q, q_stride, task.spans + s, offset, steps, scale,
+                                task.scores + s * kBlock, stride);
+  }
+  // What fills up a page is no token: its weight must vanish.
+  for (s = 0; s < task.num_spans; ++s) {
+    for (int64_t t = task.spans[s].length; t < kBlock; ++t) {
+      for (int64_t r = 0; r < ROWS; ++r) task.scores[r * stride + s * kBlock + t] = -INFINITY;
     }
   }
-  DUOLOGUE_UNROLL
+}
+
+template <class STORE, int64_t ROWS>
+static void attend_rows(const AttendTask& task, int64_t head, int64_t head_dim) {
+  const int64_t stride = task.num_spans * kBlock;
+  const int64_t base = head * head_dim;
+  int64_t q_stride = task.q_stride;
+  const typename STORE::Query* q =
+      STORE::template queries<ROWS>(task.q + base, &q_stride, head_dim, task.scores, stride);
+  score_all<STORE, ROWS>(task, q, q_stride, head, head_dim, stride);
   for (int64_t r = 0; r < ROWS; ++r) softmax(task.scores + r * stride, stride);
 
-  int64_t c = 0;
-  const int64_t base = head * head_dim;
-  for (; c + kValueVectors * kLanes <= head_dim; c += kValueVectors * kLanes) {
-    mix_values<ROWS, kValueVectors>(task, task.scores, stride, base + c, out + c);
-  }
-  for (; c + kLanes <= head_dim; c += kLanes) {
-    mix_values<ROWS, 1>(task, task.scores, stride, base + c, out + c);
-  }
-  for (int64_t r = 0; c < head_dim && r < ROWS; ++r) {
-    mix_values_part(task, task.scores + r * stride, base + c, head_dim - c,
-                    out + r * task.out_stride + c);
-  }
+  int64_t weight_stride = stride;
+  const typename STORE::Weight* weights =
+      STORE::template weights<ROWS>(task.scores, &weight_stride);
+  mix<STORE, ROWS>(task, weights, weight_stride, head, head_dim, head_dim);
 }
 
-void attend(const AttendTask& task, int64_t head, int64_t head_dim, int64_t num_queries) {
+template <class STORE>
+static void attend(const AttendTask& task, int64_t head, int64_t head_dim, int64_t num_queries) {
   if (task.num_spans == 0) {
     for (int64_t r = 0; r < num_queries; ++r) {
       std::memset(task.out + r * task.out_stride + head * head_dim, 0, head_dim * sizeof(float));
@@ -142,11 +138,19 @@ void attend(const AttendTask& task, int64_t head, int64_t head_dim, int64_t num_
     return;
   }
   switch (num_queries) {
-    case 1: return attend_rows<1>(task, head, head_dim);
-    case 2: return attend_rows<2>(task, head, head_dim);
-    case 3: return attend_rows<3>(task, head, head_dim);
-    default: return attend_rows<kMaxQueries>(task, head, head_dim);
+    case 1: return attend_rows<STORE, 1>(task, head, head_dim);
+    case 2: return attend_rows<STORE, 2>(task, head, head_dim);
+    case 3: return attend_rows<STORE, 3>(task, head, head_dim);
+    default: return attend_rows<STORE, kMaxQueries>(task, head, head_dim);
   }
+}
+
+void attend_f32(const AttendTask& task, int64_t head, int64_t head_dim, int64_t num_queries) {
+  attend<StoreF32>(task, head, head_dim, num_queries);
+}
+
+void attend_bf16(const AttendTask& task, int64_t head, int64_t head_dim, int64_t num_queries) {
+  attend<StoreBf16>(task, head, head_dim, num_queries);
 }
 
 }  // namespace DUOLOGUE_ISA

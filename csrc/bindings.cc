@@ -81,11 +81,15 @@ static std::map<std::string, WeightView> read_weights(const nb::dict& f32, const
 }
 
 static std::shared_ptr<Model> make_model(nb::handle source, const nb::dict& f32, const nb::dict& s8,
-                                         int64_t threads, const std::string& isa) {
+                                         int64_t threads, const std::string& isa,
+                                         const std::string& store, int64_t cache_bytes) {
   const Config config = read_config(source);
+  require(store == "f32" || store == "bf16", "store must be f32 or bf16");
   const std::map<std::string, WeightView> views = read_weights(f32, s8);
+  const RunOptions options = {threads, isa, store == "f32" ? Store::kF32 : Store::kBf16,
+                              cache_bytes};
   nb::gil_scoped_release release;
-  return std::make_shared<Model>(config, views, threads, isa);
+  return std::make_shared<Model>(config, views, options);
 }
 
 static Result<float> step(Model& model, const std::vector<StatePtr>& states,
@@ -110,48 +114,64 @@ static Result<float> attention(const DecoderState& state) {
   return array.release();
 }
 
-// The arrays of a segment, for saving: keys [P, blocks, D, kBlock], values [P, S, D], carried [C, D].
+// The arrays of a segment, for saving: pages [P, blocks, page bytes] u8, carried [C, D].
 static nb::tuple arrays(const Segment& segment) {
-  const size_t planes = segment.planes.size(), d = static_cast<size_t>(segment.d_model);
-  const size_t length = static_cast<size_t>(segment.length);
-  const size_t blocks = (length + kBlock - 1) / kBlock;
-  NewArray<float> keys({planes, blocks, d, size_t{kBlock}});
-  NewArray<float> values({planes, length, d});
-  NewArray<float> carried({static_cast<size_t>(segment.carried.size()) / d, d});
-  for (size_t i = 0; i < planes; ++i) {
-    const KeyValues& plane = segment.planes[i];
-    std::copy_n(plane.keys.data(), plane.keys.size(), keys.data.get() + i * plane.keys.size());
-    std::copy_n(plane.values.data(), plane.values.size(),
-                values.data.get() + i * plane.values.size());
+  const size_t blocks = static_cast<size_t>(segment.num_blocks());
+  const size_t bytes = static_cast<size_t>(page_bytes(segment.store, segment.d_model));
+  const size_t d = static_cast<size_t>(segment.d_model);
+  NewArray<uint8_t> pages({static_cast<size_t>(segment.num_planes()), blocks, bytes});
+  for (int64_t i = 0; i < segment.pages.count(); ++i) {
+    std::memcpy(pages.data.get() + static_cast<size_t>(i) * bytes, segment.pages[i], bytes);
   }
-  std::copy_n(segment.carried.data(), segment.carried.size(), carried.data.get());
-  return nb::make_tuple(keys.release(), values.release(), carried.release());
+  NewArray<float> carried({segment.carried.size() / d, d});
+  std::copy(segment.carried.begin(), segment.carried.end(), carried.data.get());
+  return nb::make_tuple(pages.release(), carried.release());
 }
 
-// The inverse of arrays(); that the shapes fit a model is checked when it gets the segment.
-static std::shared_ptr<Segment> make_segment(const Input<float, nb::ndim<4>>& keys,
-                                             const Input<float, nb::ndim<3>>& values,
-                                             const Matrix& carried, int64_t start,
-                                             bool is_document) {
-  const size_t planes = values.shape(0), length = values.shape(1), d = values.shape(2);
-  require(planes > 0 && length > 0 && d > 0 && start >= 0, "an encoded segment cannot be empty");
-  require(keys.shape(0) == planes && keys.shape(1) == (length + kBlock - 1) / kBlock &&
-              keys.shape(2) == d && keys.shape(3) == kBlock && carried.shape(1) == d,
-          "the arrays of an encoded segment do not fit each other");
+// Whether a saved page holds numbers alone: an exponent of ones is an infinity or none at all.
+static bool is_finite(Store store, const uint8_t* bytes, size_t size) {
+  for (size_t i = 0; i < size; i += 4) {
+    uint32_t word;
+    std::memcpy(&word, bytes + i, 4);
+    if ((word & 0x7F800000u) == 0x7F800000u) return false;
+    if (store == Store::kBf16 && (word & 0x7F80u) == 0x7F80u) return false;
+  }
+  return true;
+}
+
+// The inverse of arrays(), in pages of the model's pool.
+static std::shared_ptr<Segment> restore(const Model& model,
+                                        const Input<uint8_t, nb::ndim<3>>& pages,
+                                        const Matrix& carried, int64_t length, int64_t start,
+                                        bool is_document) {
   auto segment = std::make_shared<Segment>();
-  segment->length = static_cast<int64_t>(length);
+  segment->length = length;
   segment->start = start;
   segment->is_document = is_document;
-  segment->d_model = static_cast<int64_t>(d);
-  for (size_t i = 0; i < planes; ++i) {
-    KeyValues plane(segment->length, segment->d_model);
-    std::copy_n(keys.data() + i * plane.keys.size(), plane.keys.size(), plane.keys.data());
-    std::copy_n(values.data() + i * plane.values.size(), plane.values.size(), plane.values.data());
-    segment->planes.push_back(std::move(plane));
+  segment->d_model = model.config.d_model;
+  segment->store = model.store;
+  require(length > 0 && start >= 0, "an encoded segment cannot be empty");
+  const int64_t planes = model.num_planes(is_document), bytes = model.pool->page_bytes();
+  require(static_cast<int64_t>(pages.shape(0)) == planes &&
+              static_cast<int64_t>(pages.shape(1)) == segment->num_blocks() &&
+              static_cast<int64_t>(pages.shape(2)) == bytes &&
+              static_cast<int64_t>(carried.shape(1)) == segment->d_model,
+          "the arrays of an encoded segment do not fit this model");
+  require(is_finite(model.store, pages.data(), pages.size()) &&
+              is_finite(Store::kF32, reinterpret_cast<const uint8_t*>(carried.data()),
+                        carried.size() * sizeof(float)),
+          "an encoded segment holds values that are no numbers");
+  segment->carried.assign(carried.data(), carried.data() + carried.size());
+  segment->pages = Pages(model.pool, planes * segment->num_blocks());
+  for (int64_t i = 0; i < segment->pages.count(); ++i) {
+    std::memcpy(segment->pages[i], pages.data() + i * bytes, static_cast<size_t>(bytes));
   }
-  segment->carried = Buffer<float>(static_cast<int64_t>(carried.size()));
-  std::copy_n(carried.data(), carried.size(), segment->carried.data());
+  model.check(*segment);
   return segment;
+}
+
+static std::vector<SegmentPtr> as_memory(const std::vector<std::shared_ptr<Segment>>& memory) {
+  return {memory.begin(), memory.end()};
 }
 
 }  // namespace duologue
@@ -166,14 +186,26 @@ NB_MODULE(_native, module) {
       "default_isa", [] { return std::string(select_kernels("").name); },
       "The instruction set in use: DUOLOGUE_ISA, or the fastest. ValueError for an unknown name.");
 
+  nb::exception<CacheFullError>(module, "CacheFullError", PyExc_MemoryError);
+
   nb::class_<Segment>(module, "Segment", "One encoded turn; never changes.")
-      .def(nb::new_(&make_segment), "keys"_a.noconvert(), "values"_a.noconvert(),
-           "carried"_a.noconvert(), "start"_a, "is_document"_a)
-      .def("arrays", &arrays, "(keys, values, carried): what the constructor takes.")
+      .def("arrays", &arrays, "(pages, carried): what Model.restore takes.")
       .def_ro("length", &Segment::length)
       .def_ro("start", &Segment::start)
       .def_ro("is_document", &Segment::is_document)
       .def_prop_ro("num_bytes", &Segment::num_bytes);
+
+  nb::class_<PagePool>(module, "PagePool", "Where keys and values live.")
+      .def("check", &PagePool::check, nb::call_guard<nb::gil_scoped_release>())
+      .def_prop_ro("page_bytes", &PagePool::page_bytes)
+      .def_prop_ro("limit_bytes", &PagePool::limit_bytes)
+      .def_prop_ro("used_bytes", &PagePool::used_bytes);
+
+  nb::class_<Encoding>(module, "Encoding", "One turn on its way into a memory.")
+      .def("advance", &Encoding::advance, nb::call_guard<nb::gil_scoped_release>())
+      .def("segment", [](const Encoding& encoding) {
+        return std::const_pointer_cast<Segment>(encoding.segment());
+      });
 
   nb::class_<DecoderState>(module, "DecoderState", "What one decoding row carries.")
       .def("fork", &DecoderState::fork, nb::call_guard<nb::gil_scoped_release>())
@@ -183,24 +215,27 @@ NB_MODULE(_native, module) {
       .def_ro("record_attention", &DecoderState::is_recording);
 
   nb::class_<Model>(module, "Model", "Packed weights, threads and scratch memory.")
-      .def(nb::new_(&make_model), "config"_a, "f32"_a, "s8"_a, "threads"_a, "isa"_a = "")
+      .def(nb::new_(&make_model), "config"_a, "f32"_a, "s8"_a, "threads"_a, "isa"_a = "",
+           "store"_a = "f32", "cache_bytes"_a = RunOptions().cache_bytes)
       .def(
-          "encode",
-          [](Model& model, const std::vector<std::shared_ptr<Segment>>& memory,
-             const std::vector<int64_t>& ids, bool is_document) {
-            nb::gil_scoped_release release;
-            const std::vector<SegmentPtr> segments(memory.begin(), memory.end());
-            return std::const_pointer_cast<Segment>(encode(model, segments, ids, is_document));
+          "begin_encode",
+          [](std::shared_ptr<Model> model, const std::vector<std::shared_ptr<Segment>>& memory,
+             std::vector<int64_t> ids, bool is_document) {
+            return std::make_shared<Encoding>(std::move(model), as_memory(memory), std::move(ids),
+                                              is_document);
           },
           "memory"_a, "ids"_a, "is_document"_a)
+      .def("restore", &restore, "pages"_a.noconvert(), "carried"_a.noconvert(), "length"_a,
+           "start"_a, "is_document"_a)
       .def(
           "start",
           [](std::shared_ptr<Model> model, const std::vector<std::shared_ptr<Segment>>& memory,
              bool record_attention) {
-            const std::vector<SegmentPtr> segments(memory.begin(), memory.end());
-            return std::make_shared<DecoderState>(std::move(model), segments, record_attention);
+            return std::make_shared<DecoderState>(std::move(model), as_memory(memory),
+                                                  record_attention);
           },
           "memory"_a, "record_attention"_a)
+      .def_ro("pool", &Model::pool)
       .def("decode_step", &step, "states"_a, "ids"_a,
            "logits [B, V] float32 after one token for each state.")
       .def_prop_ro("isa", [](const Model& model) { return std::string(model.runtime.kernels.name); })

@@ -74,7 +74,8 @@ static Result<float> run_linear(const Matrix& x, const WeightView& weight, int64
                                 const std::string& isa) {
   require(static_cast<int64_t>(x.shape(1)) == weight.shape[1], "x and w must have equal columns");
   Runtime runtime(select_kernels(isa), threads);
-  const Linear packed(runtime.kernels, weight);
+  Arena arena;
+  const Linear packed(runtime.kernels, weight, arena);
   const int64_t rows = static_cast<int64_t>(x.shape(0));
   NewArray<float> y({x.shape(0), static_cast<size_t>(packed.out())});
   {
@@ -117,36 +118,52 @@ static Result<float> rotate(const Matrix& x, const Vector& cosine, const Vector&
   });
 }
 
-// keys and values [S, D] cut into spans of the given lengths, as a memory would hold them.
-static std::vector<KeyValues> make_spans(const Matrix& keys, const Matrix& values,
-                                         const std::vector<int64_t>& lengths,
-                                         std::vector<Span>& spans) {
+// keys and values [S, D] in pages that hold the given numbers of tokens, as a memory would.
+struct Stored {
+  Store store = Store::kF32;
+  std::shared_ptr<PagePool> pool;
+  std::vector<Pages> pages;
+  std::vector<Span> spans;
+  Buffer<float> scores;
+};
+
+static Stored store_tokens(const Kernels& kernels, const Matrix& keys, const Matrix& values,
+                           const std::vector<int64_t>& lengths, int64_t heads,
+                           const std::string& name) {
+  require(name == "f32" || name == "bf16", "store must be f32 or bf16");
+  Stored stored;
+  stored.store = name == "f32" ? Store::kF32 : Store::kBf16;
   const int64_t d = static_cast<int64_t>(keys.shape(1));
-  std::vector<KeyValues> parts;
+  const auto put = name == "f32" ? kernels.put_f32 : kernels.put_bf16;
+  stored.pool = std::make_shared<PagePool>(page_bytes(stored.store, d), int64_t{1} << 26);
   int64_t first = 0;
   for (const int64_t length : lengths) {
     require(length > 0 && first + length <= static_cast<int64_t>(keys.shape(0)), "wrong lengths");
-    parts.emplace_back(length, d);
     for (int64_t t = 0; t < length; ++t) {
+      if (t % kBlock == 0) {
+        stored.pages.emplace_back(stored.pool, 1);
+        // What an earlier use may have left: no number.
+        std::memset(stored.pages.back()[0], 0xFF, static_cast<size_t>(stored.pool->page_bytes()));
+        stored.spans.push_back({stored.pages.back()[0], 0});
+      }
+      const PutTask task = {stored.pages.back()[0], d, round_up(d, 2) / heads};
       const int64_t row = first + t;
-      parts.back().put(t, d, keys.data() + row * d, values.data() + row * d);
+      put(task, t % kBlock, keys.data() + row * d, values.data() + row * d);
+      ++stored.spans.back().length;
     }
-    spans.push_back({parts.back().keys.data(), parts.back().values.data(), length});
     first += length;
   }
-  return parts;
+  return stored;
 }
 
-static AttendTask make_task(const std::vector<Span>& spans, int64_t d, Buffer<float>& scores) {
-  int64_t stride = 0;
-  for (const Span& span : spans) stride += round_up(span.length, kBlock);
+static AttendTask make_task(Stored& stored, int64_t d) {
   AttendTask task = {};
   task.q_stride = d;
   task.out_stride = d;
-  task.spans = spans.data();
-  task.num_spans = static_cast<int64_t>(spans.size());
+  task.spans = stored.spans.data();
+  task.num_spans = static_cast<int64_t>(stored.spans.size());
   task.d_model = d;
-  task.scores = scores.reserve(kMaxQueries * stride);
+  task.scores = stored.scores.reserve(scores_size(task.num_spans, d));
   return task;
 }
 
@@ -158,40 +175,38 @@ static void check_attention(const Matrix& q, const Matrix& keys, const Matrix& v
 
 static Result<float> attend(const Matrix& q, const Matrix& keys, const Matrix& values,
                             const std::vector<int64_t>& lengths, int64_t heads,
-                            const std::string& isa) {
+                            const std::string& isa, const std::string& store) {
   const Kernels& kernels = select_kernels(isa);
   check_attention(q, keys, values);
   const int64_t d = static_cast<int64_t>(q.shape(1)), rows = static_cast<int64_t>(q.shape(0));
-  require(heads > 0 && d % heads == 0, "heads must divide the columns");
-  std::vector<Span> spans;
-  const std::vector<KeyValues> parts = make_spans(keys, values, lengths, spans);
-  Buffer<float> scores;
-  AttendTask task = make_task(spans, d, scores);
+  require(heads > 0 && d % heads == 0 && d / heads % 2 == 0, "heads must divide the columns evenly");
+  Stored stored = store_tokens(kernels, keys, values, lengths, heads, store);
+  AttendTask task = make_task(stored, d);
+  const auto attend = stored.store == Store::kF32 ? kernels.attend_f32 : kernels.attend_bf16;
   NewArray<float> out({q.shape(0), q.shape(1)});
   for (int64_t row = 0; row < rows; row += kMaxQueries) {
     task.q = q.data() + row * d;
     task.out = out.data.get() + row * d;
     const int64_t count = rows - row < kMaxQueries ? rows - row : kMaxQueries;
-    for (int64_t head = 0; head < heads; ++head) kernels.attend(task, head, d / heads, count);
+    for (int64_t head = 0; head < heads; ++head) attend(task, head, d / heads, count);
   }
   return out.release();
 }
 
 static Result<float> attend_additive(const Matrix& q, const Matrix& keys, const Matrix& values,
                                      const std::vector<int64_t>& lengths, const Vector& score,
-                                     const std::string& isa) {
+                                     const std::string& isa, const std::string& store) {
   const Kernels& kernels = select_kernels(isa);
   check_attention(q, keys, values);
   require(score.shape(0) == q.shape(1), "score must have one value for each column");
   const int64_t d = static_cast<int64_t>(q.shape(1));
-  std::vector<Span> spans;
-  const std::vector<KeyValues> parts = make_spans(keys, values, lengths, spans);
-  Buffer<float> scores;
-  AttendTask task = make_task(spans, d, scores);
+  Stored stored = store_tokens(kernels, keys, values, lengths, 1, store);
+  AttendTask task = make_task(stored, d);
   return map_rows(q, q.shape(1), [&](const float* from, float* to) {
     task.q = from;
     task.out = to;
-    kernels.attend_additive(task, score.data());
+    (stored.store == Store::kF32 ? kernels.attend_additive_f32
+                                 : kernels.attend_additive_bf16)(task, score.data());
   });
 }
 
@@ -226,9 +241,10 @@ void bind_kernels(nb::module_& module) {
   kernels.def("rotate", &rotate, "x"_a.noconvert(), "cosine"_a.noconvert(), "sine"_a.noconvert(),
               "heads"_a, "isa"_a);
   kernels.def("attend", &attend, "q"_a.noconvert(), "keys"_a.noconvert(), "values"_a.noconvert(),
-              "lengths"_a, "heads"_a, "isa"_a);
+              "lengths"_a, "heads"_a, "isa"_a, "store"_a = "f32");
   kernels.def("attend_additive", &attend_additive, "q"_a.noconvert(), "keys"_a.noconvert(),
-              "values"_a.noconvert(), "lengths"_a, "score"_a.noconvert(), "isa"_a);
+              "values"_a.noconvert(), "lengths"_a, "score"_a.noconvert(), "isa"_a,
+              "store"_a = "f32");
   kernels.def("gru_cell", &gru_cell, "gates"_a.noconvert(), "biases"_a.noconvert(),
               "h"_a.noconvert(), "isa"_a);
 }

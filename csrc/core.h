@@ -6,23 +6,37 @@
 //
 //   Kernels      what is written for each instruction set: plain pointers and sizes, no allocation
 //   linear.h     packed weights and y = x W^T over threads
+//   pages.h      where keys and values live; arena.h: where weights do
 //   model.h      configuration, weights, Segment (one encoded turn), DecoderState (one decoding row)
-//   encoder.cc   encode()        decoder.cc   decode_step()
+//   encoder.cc   Encoding        decoder.cc   decode_step()
 //
-// Reading order: core.h, lanes.h, norm.cc, linear.h, attention.cc, recurrent.cc, threads.h, model.h,
-// encoder.cc, decoder.cc, bindings.cc.
+// Reading order: core.h, lanes.h, norm.cc, linear.h, stores.h, attention.cc, recurrent.cc, threads.h,
+// pages.h, model.h, encoder.cc, decoder.cc, bindings.cc.
 #pragma once
 
 #include <cstdint>
 
 namespace duologue {
 
-// Tokens of one block of stored keys. Keys lie as [blocks][D][kBlock]: the tokens of a block are
-// neighbours, so that one vector holds one key dimension of 16 tokens and a score needs no sum across
-// the lanes. The same on every processor, because memories are saved in this layout.
+constexpr int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+
+// Tokens of one page of stored keys and values.
 constexpr int64_t kBlock = 16;
 
-constexpr int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+// How keys and values are stored. A page holds those of up to kBlock tokens in one layer; with E the
+// even number that D is rounded up to:
+//   f32   keys [E][kBlock], then values [H][kBlock][K], float32
+//   bf16  keys [E/2][kBlock][2], then values [H][kBlock/2][K][2], the upper 16 bits of float32, rounded
+// What one head reads of a page is two contiguous stretches. The gru has one head, as wide as E.
+// The tokens of a page are neighbours in its keys, so that one vector holds one key dimension of 16
+// tokens and a score needs no sum across the lanes. In bf16 two key dimensions, and the values of two
+// tokens, share a 32-bit lane: what the bf16 dot product wants, and a shift makes both float32.
+// The same on every processor, because memories are saved in this layout.
+enum class Store { kF32, kBf16 };
+
+constexpr int64_t page_bytes(Store store, int64_t d_model) {
+  return 2 * kBlock * round_up(d_model, 2) * (store == Store::kF32 ? 4 : 2);
+}
 
 // A weight matrix as the kernels read it; packed by Linear (linear.h).
 //   f32     [panels][in][panel_f32]           or null
@@ -61,16 +75,23 @@ struct Tile {
   int64_t panel_begin, panel_end, row_begin, row_end;
 };
 
-// A run of stored tokens: keys [ceil(length/kBlock)][D][kBlock], values [length, D].
+// The first `length` tokens, 1 to kBlock, of a page.
 struct Span {
-  const float* keys;
-  const float* values;
+  const void* page;
   int64_t length;
+};
+
+// A page to write to, and the widths of what is written.
+struct PutTask {
+  void* page;
+  int64_t d_model;
+  int64_t head_dim;
 };
 
 // Attention of queries over spans, as if these were one array.
 //   q, out   first query and first result; rows lie q_stride and out_stride apart
-//   scores   scratch [kMaxQueries][spans, each padded to kBlock]; holds the weights of the last call
+//   scores   scratch of scores_size() floats; begins with [kMaxQueries][spans][kBlock], the weights of
+//            the last call
 struct AttendTask {
   const float* q;
   int64_t q_stride;
@@ -83,6 +104,11 @@ struct AttendTask {
 };
 
 constexpr int64_t kMaxQueries = 4;
+
+// Scratch of one attention: weights, their bf16 pairs, and the queries' bf16 pairs.
+constexpr int64_t scores_size(int64_t num_spans, int64_t d_model) {
+  return kMaxQueries * (2 * num_spans * kBlock + d_model);
+}
 
 // The functions that are compiled once for each instruction set. Callers have checked all shapes.
 struct Kernels {
@@ -114,14 +140,19 @@ struct Kernels {
   // x [H, K] turned by the angles whose cosines and sines are [K/2]: halves of a head are the pairs.
   // Su et al. 2021, arXiv:2104.09864, section 3.4.2
   void (*rotate)(float* x, const float* cosine, const float* sine, int64_t heads, int64_t head_dim);
+  // Writes the key [D] and value [D] of the token at `index` of a page; indices come in rising order.
+  void (*put_f32)(const PutTask& task, int64_t index, const float* key, const float* value);
+  void (*put_bf16)(const PutTask& task, int64_t index, const float* key, const float* value);
   // out = softmax(q . k / sqrt(K)) v of one head for 1 to kMaxQueries queries; zero without tokens.
   // Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1
-  void (*attend)(const AttendTask& task, int64_t head, int64_t head_dim, int64_t num_queries);
+  void (*attend_f32)(const AttendTask& task, int64_t head, int64_t head_dim, int64_t num_queries);
+  void (*attend_bf16)(const AttendTask& task, int64_t head, int64_t head_dim, int64_t num_queries);
 
   // recurrent.cc ------------------------------------------------------------------------------------
   // out = softmax_m(score . tanh(q + key_m)) value_m for one query [D]; zero without tokens.
   // Bahdanau et al. 2015, arXiv:1409.0473, appendix A.1.2
-  void (*attend_additive)(const AttendTask& task, const float* score);
+  void (*attend_additive_f32)(const AttendTask& task, const float* score);
+  void (*attend_additive_bf16)(const AttendTask& task, const float* score);
   // h [D] becomes the next state, from the products gate_x, gate_h [3D] (reset, update, new) and the
   // biases bias_x, bias_h [3D]. Cho et al. 2014, arXiv:1406.1078; the reset gate multiplies the
   // product, as in PyTorch's GRUCell

@@ -10,148 +10,152 @@ namespace duologue {
 
 using States = std::vector<DecoderState*>;
 
-
-static std::vector<Span> cross_spans(const DecoderState& state, size_t layer) {
+static std::vector<Span> cross_spans(const DecoderState& state, int64_t layer) {
   std::vector<Span> spans;
   for (const SegmentPtr& segment : state.memory) {
-    spans.push_back(segment->span(state.model->first_cross_plane(segment->is_document) + layer));
+    segment->add_spans(state.model->first_cross_plane(segment->is_document) + layer, spans);
   }
   return spans;
 }
 
 // The tokens fed so far and the one in progress.
-static std::vector<Span> self_spans(const DecoderState& state, size_t layer) {
+static std::vector<Span> self_spans(const DecoderState& state, int64_t layer) {
   std::vector<Span> spans;
   int64_t left = state.length + 1;
-  for (const auto& block : state.blocks) {
-    const KeyValues& plane = (*block)[layer];
-    spans.push_back({plane.keys.data(), plane.values.data(), std::min(left, kBlock)});
+  for (const std::shared_ptr<Pages>& block : state.blocks) {
+    spans.push_back({(*block)[layer], std::min(left, kBlock)});
     left -= kBlock;
   }
   return spans;
 }
 
-// Room for the token in progress.
-static void open_block(DecoderState& state) {
-  if (static_cast<int64_t>(state.blocks.size()) * kBlock > state.length) return;
-  auto block = std::make_shared<std::vector<KeyValues>>();
-  for (int64_t layer = 0; layer < state.model->config.num_decoder_layers; ++layer) {
-    block->emplace_back(kBlock, state.model->config.d_model);
+// Room for the token in progress of every state; all of it or none.
+static void open_blocks(const Model& model, const States& states) {
+  std::vector<std::pair<DecoderState*, std::shared_ptr<Pages>>> opened;
+  for (DecoderState* state : states) {
+    if (static_cast<int64_t>(state->blocks.size()) * kBlock > state->length) continue;
+    opened.emplace_back(state,
+                        std::make_shared<Pages>(model.pool, model.config.num_decoder_layers));
   }
-  state.blocks.push_back(std::move(block));
+  for (auto& [state, block] : opened) state->blocks.push_back(std::move(block));
 }
 
-// Adds factor * weights, which lie as spans padded to kBlock, to the last row of the record.
+// Adds factor * weights [spans][kBlock] to the last row of the record.
 static void add_to_record(DecoderState& state, const std::vector<Span>& spans, const float* weights,
                           float factor) {
   float* row = state.record.data() + state.length * state.num_memory_tokens;
   for (const Span& span : spans) {
     for (int64_t t = 0; t < span.length; ++t) *row++ += factor * weights[t];
-    weights += round_up(span.length, kBlock);
+    weights += kBlock;
   }
 }
 
-struct RowAttention {
-  const float* q;  // [H, K]
-  float* out;      // [H, K]
-  float* scores;   // [kMaxQueries, padded tokens]
-  bool is_recorded;
-};
-
-static void attend_row(Model& model, DecoderState& state, const std::vector<Span>& spans,
-                       const RowAttention& row) {
-  const Config& config = model.config;
-  AttendTask task = {};
-  task.q = row.q;
-  task.out = row.out;
-  task.spans = spans.data();
-  task.num_spans = static_cast<int64_t>(spans.size());
-  task.d_model = config.d_model;
-  task.scores = row.scores;
-  const float share = 1.0f / static_cast<float>(config.num_heads * config.num_decoder_layers);
-  for (int64_t head = 0; head < config.num_heads; ++head) {
-    model.runtime.kernels.attend(task, head, config.head_dim(), 1);
-    if (row.is_recorded) add_to_record(state, spans, task.scores, share);
-  }
-}
-
-// Attention weights of one row and one head; the longest row decides.
-static int64_t scores_size(const States& states) {
-  int64_t longest = 0;
+// Scratch of one thread; the longest row decides.
+static int64_t largest_scores(const Model& model, const States& states) {
+  int64_t spans = 0;
   for (const DecoderState* state : states) {
     int64_t memory = 0;
-    for (const SegmentPtr& segment : state->memory) memory += round_up(segment->length, kBlock);
-    longest = std::max({longest, memory, round_up(state->length + 1, kBlock)});
+    for (const SegmentPtr& segment : state->memory) memory += segment->num_blocks();
+    spans = std::max({spans, memory, state->length / kBlock + 1});
   }
-  return longest;
+  return scores_size(spans, model.config.d_model);
 }
 
-static void self_attention(Model& model, const States& states, size_t index) {
+// mixed [B, D] = attention of each row's query over its own spans. Rows are shared out to the threads;
+// fewer rows than threads are cut by their heads, unless a row records what it attends to.
+//   query     first row; the next lies q_stride further
+//   spans_of  DecoderState to the spans that its row attends to
+template <class SpansOf>
+static void attend_rows(Model& model, const States& states, const float* query, int64_t q_stride,
+                        bool is_recorded, const SpansOf& spans_of) {
+  const Config& config = model.config;
+  const int64_t rows = static_cast<int64_t>(states.size()), d = config.d_model;
+  const int64_t size = largest_scores(model, states), threads = model.runtime.pool.num_threads();
+  float* scores = model.workspace.scores.reserve(threads * size);
+  float* mixed = model.workspace.mixed.reserve(rows * d);
+  const float share = 1.0f / static_cast<float>(config.num_heads * config.num_decoder_layers);
+  const bool is_cut = rows < threads && !is_recorded;
+  const int64_t parts = is_cut ? std::min(threads, config.num_heads) : 1;
+
+  model.runtime.pool.parallel_for(rows * parts, [&](int64_t piece, int64_t thread) {
+    const int64_t row = piece / parts, part = piece % parts;
+    DecoderState& state = *states[row];
+    const std::vector<Span> spans = spans_of(state);
+    AttendTask task = {};
+    task.q = query + row * q_stride;
+    task.out = mixed + row * d;
+    task.spans = spans.data();
+    task.num_spans = static_cast<int64_t>(spans.size());
+    task.d_model = d;
+    task.scores = scores + thread * size;
+    const int64_t end = (part + 1) * config.num_heads / parts;
+    for (int64_t head = part * config.num_heads / parts; head < end; ++head) {
+      model.attend(task, head, 1);
+      if (is_recorded && state.is_recording) add_to_record(state, spans, task.scores, share);
+    }
+  });
+}
+
+static void self_attention(Model& model, const States& states, int64_t index) {
   const Config& config = model.config;
   const TransformerLayer& layer = model.weights.decoder[index];
   const int64_t rows = static_cast<int64_t>(states.size());
-  const int64_t d = config.d_model, half = config.head_dim() / 2, size = scores_size(states);
+  const int64_t d = config.d_model, half = config.head_dim() / 2;
   Workspace& space = model.workspace;
-  Runtime& runtime = model.runtime;
+  float* wide = space.wide.reserve(rows * 3 * d);
 
   norm_rows(model, space.x.data(), layer.self_norm, space.normed.data(), rows);
-  linear(runtime, layer.qkv, space.normed.data(), space.wide.data(), rows);
-  runtime.pool.parallel_for(rows, [&](int64_t row, int64_t thread) {
+  linear(model.runtime, layer.qkv, space.normed.data(), wide, rows);
+  for_rows(model.runtime, rows, [&](int64_t row) {
     DecoderState& state = *states[row];
-    float* query = space.wide.data() + row * 3 * d;
-    runtime.kernels.rotate(query, space.cosine.data() + row * half, space.sine.data() + row * half,
-                           2 * config.num_heads, config.head_dim());
-    (*state.blocks.back())[index].put(state.length % kBlock, d, query + d, query + 2 * d);
-    attend_row(model, state, self_spans(state, index),
-               {query, space.mixed.data() + row * d, space.scores.data() + thread * size, false});
+    float* qkv = wide + row * 3 * d;
+    model.runtime.kernels.rotate(qkv, space.cosine.data() + row * half,
+                                 space.sine.data() + row * half, 2 * config.num_heads,
+                                 config.head_dim());
+    model.put((*state.blocks.back())[index], state.length % kBlock, qkv + d, qkv + 2 * d);
   });
-  linear(runtime, layer.out, space.mixed.data(), space.x.data(), rows, /*is_added=*/true);
+  attend_rows(model, states, wide, 3 * d, false,
+              [&](const DecoderState& state) { return self_spans(state, index); });
+  linear(model.runtime, layer.out, space.mixed.data(), space.x.data(), rows, /*is_added=*/true);
 }
 
-static void cross_attention(Model& model, const States& states, size_t index) {
+static void cross_attention(Model& model, const States& states, int64_t index) {
   const TransformerLayer& layer = model.weights.decoder[index];
-  const int64_t rows = static_cast<int64_t>(states.size());
-  const int64_t d = model.config.d_model, size = scores_size(states);
+  const int64_t rows = static_cast<int64_t>(states.size()), d = model.config.d_model;
   Workspace& space = model.workspace;
-  Runtime& runtime = model.runtime;
+  float* query = space.wide.reserve(rows * d);
+  const bool is_recorded = std::any_of(states.begin(), states.end(),
+                                       [](const DecoderState* state) { return state->is_recording; });
 
   norm_rows(model, space.x.data(), layer.cross_norm, space.normed.data(), rows);
-  linear(runtime, layer.cross_q, space.normed.data(), space.wide.data(), rows);
-  runtime.pool.parallel_for(rows, [&](int64_t row, int64_t thread) {
-    DecoderState& state = *states[row];
-    attend_row(model, state, cross_spans(state, index),
-               {space.wide.data() + row * d, space.mixed.data() + row * d,
-                space.scores.data() + thread * size, state.is_recording});
-  });
-  linear(runtime, layer.cross_out, space.mixed.data(), space.x.data(), rows, /*is_added=*/true);
+  linear(model.runtime, layer.cross_q, space.normed.data(), query, rows);
+  attend_rows(model, states, query, d, is_recorded,
+              [&](const DecoderState& state) { return cross_spans(state, index); });
+  linear(model.runtime, layer.cross_out, space.mixed.data(), space.x.data(), rows,
+         /*is_added=*/true);
 }
 
 // workspace.x [B, D] becomes the states before the final norm.
 static void step_transformer(Model& model, const States& states) {
-  const Config& config = model.config;
   const int64_t rows = static_cast<int64_t>(states.size());
-  const int64_t half = config.head_dim() / 2;
+  const int64_t half = model.config.head_dim() / 2;
   Workspace& space = model.workspace;
-  space.wide.reserve(rows * std::max(3 * config.d_model, 2 * config.d_ff));
-  space.mixed.reserve(rows * config.d_model);
-  space.scores.reserve(model.runtime.pool.num_threads() * scores_size(states));
   float* cosine = space.cosine.reserve(rows * half);
   float* sine = space.sine.reserve(rows * half);
   for (int64_t row = 0; row < rows; ++row) {
     model.rotary_angles(states[row]->length, 1, cosine + row * half, sine + row * half);
-    open_block(*states[row]);
   }
-  for (size_t index = 0; index < model.weights.decoder.size(); ++index) {
+  for (int64_t index = 0; index < model.config.num_decoder_layers; ++index) {
     self_attention(model, states, index);
     cross_attention(model, states, index);
-    feed_forward(model, model.weights.decoder[index], rows);
+    feed_forward(model, model.weights.decoder[index], space.x.data(), rows);
   }
 }
 
 // input [B, 2D] = each row's embedding and its context, chosen by the previous step's top state.
 static void read_memory(Model& model, const States& states, float* input) {
   const int64_t rows = static_cast<int64_t>(states.size());
-  const int64_t d = model.config.d_model, size = scores_size(states);
+  const int64_t d = model.config.d_model, size = largest_scores(model, states);
   const int64_t top = (model.config.num_decoder_layers - 1) * d;
   Workspace& space = model.workspace;
   Runtime& runtime = model.runtime;
@@ -174,7 +178,7 @@ static void read_memory(Model& model, const States& states, float* input) {
     task.num_spans = static_cast<int64_t>(spans.size());
     task.d_model = d;
     task.scores = space.scores.data() + thread * size;
-    runtime.kernels.attend_additive(task, model.weights.attn_score.data());
+    model.attend_additive(task);
     if (state.is_recording) add_to_record(state, spans, task.scores, 1.0f);
   });
 }
@@ -238,6 +242,7 @@ void decode_step(Model& model, const States& states, const std::vector<int64_t>&
   Workspace& space = model.workspace;
   space.x.reserve(rows * d);
   space.normed.reserve(rows * d);
+  if (!model.is_gru()) open_blocks(model, states);
   for (DecoderState* state : states) {
     if (state->is_recording) {
       state->record.resize((state->length + 1) * state->num_memory_tokens);
@@ -245,7 +250,7 @@ void decode_step(Model& model, const States& states, const std::vector<int64_t>&
   }
 
   ThreadPool::Pass pass(model.runtime.pool);
-  model.embed(ids, space.x.data());
+  model.embed(ids.data(), rows, space.x.data());
   if (model.is_gru()) {
     step_gru(model, states);
   } else {

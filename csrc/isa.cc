@@ -15,6 +15,9 @@ extern const Kernels kernels;
 namespace avx512 {
 extern const Kernels kernels;
 }
+namespace avx512_bf16 {
+extern const Kernels kernels;
+}
 #endif
 
 static std::vector<const Kernels*> supported_kernels() {
@@ -27,6 +30,7 @@ static std::vector<const Kernels*> supported_kernels() {
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vnni")) {
       found.push_back(&avx512::kernels);
+      if (__builtin_cpu_supports("avx512bf16")) found.push_back(&avx512_bf16::kernels);
     }
   }
 #endif

@@ -8,7 +8,8 @@
 
 namespace duologue {
 
-// Names that this build and this processor support, slowest first: "portable", "avx2", "avx512".
+// Names that this build and this processor support, slowest first: "portable", "avx2", "avx512",
+// "avx512_bf16".
 std::vector<std::string> isa_names();
 
 // The kernels called `name`; an empty name means the environment variable DUOLOGUE_ISA, or the

@@ -18,21 +18,36 @@ struct FunctionOf<Function*> {
   using type = Function;
 };
 
+// Every function of Kernels, in its order there.
+#define DUOLOGUE_FUNCTIONS(X) \
+  X(linear_f32) \
+  X(linear_s8) \
+  X(quantize) \
+  X(rms_norm) \
+  X(softmax) \
+  X(log_softmax) \
+  X(silu_mul) \
+  X(rotate) \
+  X(put_f32) \
+  X(put_bf16) \
+  X(attend_f32) \
+  X(attend_bf16) \
+  X(attend_additive_f32) \
+  X(attend_additive_bf16) \
+  X(gru_cell)
+
 #define DUOLOGUE_DECLARE(name) FunctionOf<decltype(Kernels::name)>::type name;
-DUOLOGUE_DECLARE(linear_f32)
-DUOLOGUE_DECLARE(linear_s8)
-DUOLOGUE_DECLARE(quantize)
-DUOLOGUE_DECLARE(rms_norm)
-DUOLOGUE_DECLARE(softmax)
-DUOLOGUE_DECLARE(log_softmax)
-DUOLOGUE_DECLARE(silu_mul)
-DUOLOGUE_DECLARE(rotate)
-DUOLOGUE_DECLARE(attend)
-DUOLOGUE_DECLARE(attend_additive)
-DUOLOGUE_DECLARE(gru_cell)
+DUOLOGUE_FUNCTIONS(DUOLOGUE_DECLARE)
 #undef DUOLOGUE_DECLARE
 
-// The table of all of them; defined in linear_*.cc.
+// The table of all of them; linear_*.cc calls this for its own `kernels`.
+#define DUOLOGUE_ENTRY(name) , name
+static constexpr Kernels make_kernels(const char* name, int64_t panel_f32, int64_t panel_s8,
+                                      uint8_t weight_offset) {
+  return {name, panel_f32, panel_s8, weight_offset DUOLOGUE_FUNCTIONS(DUOLOGUE_ENTRY)};
+}
+#undef DUOLOGUE_ENTRY
+
 extern const Kernels kernels;
 
 }  // namespace DUOLOGUE_ISA

@@ -93,6 +93,23 @@ constexpr int32_t kRoundMagicBits = 0x4B400000;
 static inline IntLanes bits(Lanes x) { return (IntLanes)x; }
 static inline Lanes from_bits(IntLanes x) { return (Lanes)x; }
 
+// Two bf16 values in one 32-bit lane: the first in the lower half.
+static inline Lanes first_of_pair(IntLanes x) { return from_bits(x << 16); }
+static inline Lanes second_of_pair(IntLanes x) { return from_bits(x & static_cast<int32_t>(0xFFFF0000)); }
+typedef int32_t LooseIntLanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+static inline IntLanes load_pairs(const void* p) { return *static_cast<const LooseIntLanes*>(p); }
+
+// The upper half of a float32, rounded to the nearest (ties to even). What is no number stays none.
+static inline uint32_t bf16_bits(float x) {
+  uint32_t word;
+  std::memcpy(&word, &x, 4);
+  if ((word & 0x7FFFFFFFu) > 0x7F800000u) return (word >> 16) | 0x40u;
+  return (word + 0x7FFFu + ((word >> 16) & 1u)) >> 16;
+}
+static inline uint32_t bf16_pair(float first, float second) {
+  return bf16_bits(first) | bf16_bits(second) << 16;
+}
+
 // e^x with a relative error below 2e-7 for x in [-87, 88]; outside it stays at the border's value.
 // e^x = 2^n e^r with n = round(x / ln 2) and |r| <= ln 2 / 2; e^r by its Taylor series.
 static inline Lanes exp(Lanes x) {

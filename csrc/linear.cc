@@ -11,45 +11,59 @@ constexpr int64_t kMaxInputsS8 = 65536;
 // Quantised rows start at multiples of this, so that they can be read by whole vectors.
 constexpr int64_t kRowBytes = 64;
 
-Linear::Linear(const Kernels& kernels, const WeightView& weight)
-    : in_(weight.shape[1]), out_(weight.shape[0]) {
+Linear::Linear(const Kernels& kernels, const WeightView& weight, Arena& arena) {
+  packed_.out = weight.shape[0];
+  packed_.in = weight.shape[1];
   if (weight.f32 != nullptr) {
     panel_ = kernels.panel_f32;
-    float* packed = f32_.reserve(round_up(out_, panel_) * in_);
-    for (int64_t o = 0; o < out_; ++o) {
-      float* start = packed + o / panel_ * panel_ * in_ + o % panel_;
-      for (int64_t i = 0; i < in_; ++i) start[i * panel_] = weight.f32[o * in_ + i];
-    }
-    return;
+    pack_f32(weight, arena);
+  } else {
+    panel_ = kernels.panel_s8;
+    weight_offset_ = kernels.weight_offset;
+    pack_s8(weight, arena);
   }
-  if (in_ > kMaxInputsS8) {
+}
+
+void Linear::pack_f32(const WeightView& weight, Arena& arena) {
+  float* packed = arena.take<float>(round_up(out(), panel_) * in());
+  for (int64_t o = 0; o < out(); ++o) {
+    float* start = packed + o / panel_ * panel_ * in() + o % panel_;
+    for (int64_t i = 0; i < in(); ++i) start[i * panel_] = weight.f32[o * in() + i];
+  }
+  packed_.f32 = packed;
+}
+
+void Linear::pack_s8(const WeightView& weight, Arena& arena) {
+  if (in() > kMaxInputsS8) {
     throw std::invalid_argument("an int8 weight can have at most " + std::to_string(kMaxInputsS8) +
-                                " inputs, not " + std::to_string(in_));
+                                " inputs, not " + std::to_string(in()));
   }
-  panel_ = kernels.panel_s8;
-  weight_offset_ = kernels.weight_offset;
-  const int64_t padded = round_up(in_, 4);
+  const int64_t padded = round_up(in(), 4);
   // What pads a row of weights meets activations that are 0, what pads a panel is never written to y.
-  uint8_t* packed = s8_.reserve(round_up(out_, panel_) * padded);
-  for (int64_t o = 0; o < out_; ++o) {
+  uint8_t* packed = arena.take<uint8_t>(round_up(out(), panel_) * padded);
+  for (int64_t o = 0; o < out(); ++o) {
     uint8_t* start = packed + o / panel_ * panel_ * padded + o % panel_ * 4;
-    for (int64_t i = 0; i < in_; ++i) {
+    for (int64_t i = 0; i < in(); ++i) {
       start[i / 4 * panel_ * 4 + i % 4] =
-          static_cast<uint8_t>(weight.s8[o * in_ + i] + weight_offset_);
+          static_cast<uint8_t>(weight.s8[o * in() + i] + weight_offset_);
     }
   }
-  std::copy(weight.scale, weight.scale + out_, scale_.reserve(round_up(out_, panel_)));
+  float* scale = arena.take<float>(round_up(out(), panel_));
+  std::copy(weight.scale, weight.scale + out(), scale);
+  packed_.s8 = packed;
+  packed_.scale = scale;
 }
 
 void Linear::read_row(int64_t row, float factor, float* y) const {
   if (!is_quantized()) {
-    const float* start = f32_.data() + row / panel_ * panel_ * in_ + row % panel_;
-    for (int64_t i = 0; i < in_; ++i) y[i] = factor * start[i * panel_];
+    const float* start = packed_.f32 + row / panel_ * panel_ * in() + row % panel_;
+    for (int64_t i = 0; i < in(); ++i) y[i] = factor * start[i * panel_];
     return;
   }
-  const uint8_t* start = s8_.data() + row / panel_ * panel_ * round_up(in_, 4) + row % panel_ * 4;
-  const float scale = factor * scale_.data()[row];
-  for (int64_t i = 0; i < in_; ++i) {
+  const uint8_t* start =
+      packed_.s8 + row / panel_ * panel_ * round_up(in(), 4) + row % panel_ * 4;
+  const float scale = factor * packed_.scale[row];
+  for (int64_t i = 0; i < in(); ++i) {
     const uint8_t byte = start[i / 4 * panel_ * 4 + i % 4];
     y[i] = scale * static_cast<float>(static_cast<int8_t>(byte - weight_offset_));
   }
@@ -80,7 +94,7 @@ void linear(Runtime& runtime, const Linear& weight, const float* x, float* y, in
 
   // A piece is as many panels as make some microseconds of work: less, and the threads would spend
   // their time on agreeing who does what. Many rows are cut too, so that narrow layers keep all busy.
-  constexpr int64_t kRowsPerPiece = 24;
+  constexpr int64_t kRowsPerPiece = 64;
   constexpr int64_t kProductsPerPiece = 32 * 1024;
   const int64_t panel = is_s8 ? kernels.panel_s8 : kernels.panel_f32;
   const int64_t panels = (weight.out() + panel - 1) / panel;

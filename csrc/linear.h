@@ -7,6 +7,7 @@
 #include <new>
 #include <vector>
 
+#include "arena.h"
 #include "core.h"
 #include "threads.h"
 
@@ -54,26 +55,25 @@ struct WeightView {
 class Linear {
  public:
   Linear() = default;
-  // `weight.shape` is [out, in]. Throws std::invalid_argument when `in` is so large that a sum of
-  // bytes could overflow.
-  Linear(const Kernels& kernels, const WeightView& weight);
+  // `weight.shape` is [out, in]. The packed weight lies in `arena`. Throws std::invalid_argument when
+  // `in` is so large that a sum of bytes could overflow.
+  Linear(const Kernels& kernels, const WeightView& weight, Arena& arena);
 
-  bool is_quantized() const { return s8_.size() > 0; }
-  int64_t in() const { return in_; }
-  int64_t out() const { return out_; }
-  PackedWeight packed() const { return {f32_.data(), s8_.data(), scale_.data(), in_, out_}; }
+  bool is_quantized() const { return packed_.s8 != nullptr; }
+  int64_t in() const { return packed_.in; }
+  int64_t out() const { return packed_.out; }
+  const PackedWeight& packed() const { return packed_; }
 
   // y [in] = factor * row `row` of the matrix: the way to look up an embedding.
   void read_row(int64_t row, float factor, float* y) const;
 
  private:
-  int64_t in_ = 0;
-  int64_t out_ = 0;
+  void pack_f32(const WeightView& weight, Arena& arena);
+  void pack_s8(const WeightView& weight, Arena& arena);
+
+  PackedWeight packed_ = {};
   int64_t panel_ = 1;
   uint8_t weight_offset_ = 0;
-  Buffer<float> f32_;
-  Buffer<uint8_t> s8_;
-  Buffer<float> scale_;
 };
 
 // What every step of a forward pass works with.

@@ -54,10 +54,7 @@ void linear_s8(const LinearTask& task, const Tile& tile) {
   run_passes(kPasses, 2, task, tile);
 }
 
-const Kernels kernels = {
-    "avx2",  kPanelF32,   kPanelS8, 0,      linear_f32, linear_s8,       quantize, rms_norm,
-    softmax, log_softmax, silu_mul, rotate, attend,     attend_additive, gru_cell,
-};
+const Kernels kernels = make_kernels("avx2", kPanelF32, kPanelS8, 0);
 
 }  // namespace DUOLOGUE_ISA
 }  // namespace duologue

@@ -38,10 +38,7 @@ void linear_s8(const LinearTask& task, const Tile& tile) {
   }
 }
 
-const Kernels kernels = {
-    "portable", kPanelF32,   1,        0,      linear_f32, linear_s8,       quantize, rms_norm,
-    softmax,    log_softmax, silu_mul, rotate, attend,     attend_additive, gru_cell,
-};
+const Kernels kernels = make_kernels("portable", kPanelF32, 1, 0);
 
 }  // namespace DUOLOGUE_ISA
 }  // namespace duologue

@@ -1,5 +1,6 @@
 #include "model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
@@ -7,20 +8,14 @@
 
 namespace duologue {
 
-void KeyValues::put(int64_t index, int64_t d_model, const float* key, const float* value) {
-  float* column = keys.data() + index / kBlock * kBlock * d_model + index % kBlock;
-  for (int64_t j = 0; j < d_model; ++j) column[j * kBlock] = key[j];
-  std::memcpy(values.data() + index * d_model, value, d_model * sizeof(float));
-}
-
 int64_t Segment::num_bytes() const {
-  int64_t floats = carried.size();
-  for (const KeyValues& plane : planes) floats += plane.keys.size() + plane.values.size();
-  return floats * static_cast<int64_t>(sizeof(float));
+  return pages.num_bytes() + static_cast<int64_t>(carried.size() * sizeof(float));
 }
 
-Span Segment::span(size_t plane) const {
-  return {planes[plane].keys.data(), planes[plane].values.data(), length};
+void Segment::add_spans(int64_t plane, std::vector<Span>& spans) const {
+  for (int64_t block = 0; block < num_blocks(); ++block) {
+    spans.push_back({page(plane, block), std::min(kBlock, length - block * kBlock)});
+  }
 }
 
 static void check_sizes(const Config& config, int64_t threads) {
@@ -44,11 +39,13 @@ static const Config& checked(const Config& config, int64_t threads) {
   return config;
 }
 
-Model::Model(const Config& config, const std::map<std::string, WeightView>& views, int64_t threads,
-             const std::string& isa)
-    : config(checked(config, threads)),
-      runtime(select_kernels(isa), threads),
-      weights(load_weights(config, runtime.kernels, views)) {
+Model::Model(const Config& config, const std::map<std::string, WeightView>& views,
+             const RunOptions& options)
+    : config(checked(config, options.threads)),
+      store(options.store),
+      runtime(select_kernels(options.isa), options.threads),
+      weights(load_weights(config, runtime.kernels, views)),
+      pool(std::make_shared<PagePool>(page_bytes(store, config.d_model), options.cache_bytes)) {
   const int64_t half = config.head_dim() / 2;
   for (int64_t j = 0; j < half; ++j) {
     const double exponent = -static_cast<double>(j) / static_cast<double>(half);
@@ -56,22 +53,41 @@ Model::Model(const Config& config, const std::map<std::string, WeightView>& view
   }
 }
 
-size_t Model::first_cross_plane(bool is_document) const {
-  return is_gru() || is_document ? 0 : static_cast<size_t>(config.num_encoder_layers);
+int64_t Model::first_cross_plane(bool is_document) const {
+  return is_gru() || is_document ? 0 : config.num_encoder_layers;
 }
 
-size_t Model::num_planes(bool is_document) const {
-  if (is_gru()) return 1;
-  return first_cross_plane(is_document) + static_cast<size_t>(config.num_decoder_layers);
+int64_t Model::num_planes(bool is_document) const {
+  return is_gru() ? 1 : first_cross_plane(is_document) + config.num_decoder_layers;
 }
 
 void Model::check(const Segment& segment) const {
   const int64_t carried =
       is_gru() && !segment.is_document ? config.num_encoder_layers * config.d_model : 0;
-  if (segment.d_model != config.d_model || segment.carried.size() != carried ||
-      segment.planes.size() != num_planes(segment.is_document)) {
+  if (segment.d_model != config.d_model || segment.store != store ||
+      static_cast<int64_t>(segment.carried.size()) != carried ||
+      segment.pages.count() != num_planes(segment.is_document) * segment.num_blocks()) {
     throw std::invalid_argument("a segment of this memory was encoded by a model of another shape");
   }
+}
+
+void Model::put(void* page, int64_t index, const float* key, const float* value) const {
+  const Kernels& kernels = runtime.kernels;
+  const PutTask task = {page, config.d_model,
+                        is_gru() ? round_up(config.d_model, 2) : config.head_dim()};
+  (store == Store::kF32 ? kernels.put_f32 : kernels.put_bf16)(task, index, key, value);
+}
+
+void Model::attend(const AttendTask& task, int64_t head, int64_t num_queries) const {
+  const Kernels& kernels = runtime.kernels;
+  (store == Store::kF32 ? kernels.attend_f32 : kernels.attend_bf16)(task, head, config.head_dim(),
+                                                                    num_queries);
+}
+
+void Model::attend_additive(const AttendTask& task) const {
+  const Kernels& kernels = runtime.kernels;
+  (store == Store::kF32 ? kernels.attend_additive_f32
+                        : kernels.attend_additive_bf16)(task, weights.attn_score.data());
 }
 
 void Model::check_ids(const std::vector<int64_t>& ids) const {
@@ -83,9 +99,9 @@ void Model::check_ids(const std::vector<int64_t>& ids) const {
   }
 }
 
-void Model::embed(const std::vector<int64_t>& ids, float* x) {
+void Model::embed(const int64_t* ids, int64_t count, float* x) {
   const float factor = std::sqrt(static_cast<float>(config.d_model));
-  for_rows(runtime, static_cast<int64_t>(ids.size()), [&](int64_t row) {
+  for_rows(runtime, count, [&](int64_t row) {
     weights.embed.read_row(ids[row], factor, x + row * config.d_model);
   });
 }
@@ -110,18 +126,19 @@ void norm_rows(Model& model, const float* x, const std::vector<float>& weight, f
   });
 }
 
-void feed_forward(Model& model, const TransformerLayer& layer, int64_t rows) {
+void feed_forward(Model& model, const TransformerLayer& layer, float* x, int64_t rows) {
   const int64_t f = model.config.d_ff;
   Workspace& space = model.workspace;
   Runtime& runtime = model.runtime;
-  float* wide = space.wide.data();
+  float* normed = space.normed.reserve(rows * model.config.d_model);
+  float* wide = space.wide.reserve(rows * 2 * f);
   float* active = space.active.reserve(rows * f);
-  norm_rows(model, space.x.data(), layer.ff_norm, space.normed.data(), rows);
-  linear(runtime, layer.gate_up, space.normed.data(), wide, rows);
+  norm_rows(model, x, layer.ff_norm, normed, rows);
+  linear(runtime, layer.gate_up, normed, wide, rows);
   for_rows(runtime, rows, [&](int64_t row) {
     runtime.kernels.silu_mul(wide + row * 2 * f, active + row * f, f);
   });
-  linear(runtime, layer.down, active, space.x.data(), rows, /*is_added=*/true);
+  linear(runtime, layer.down, active, x, rows, /*is_added=*/true);
 }
 
 DecoderState::DecoderState(std::shared_ptr<Model> owner, std::vector<SegmentPtr> segments,
@@ -139,14 +156,11 @@ std::shared_ptr<DecoderState> DecoderState::fork() const {
   auto copy = std::make_shared<DecoderState>(*this);
   // Full blocks stay shared; the one that the next token goes to must not be.
   if (length % kBlock != 0 && !blocks.empty()) {
-    auto last = std::make_shared<std::vector<KeyValues>>();
-    for (const KeyValues& plane : *blocks.back()) {
-      KeyValues twin(kBlock, model->config.d_model);
-      std::memcpy(twin.keys.data(), plane.keys.data(), plane.keys.size() * sizeof(float));
-      std::memcpy(twin.values.data(), plane.values.data(), plane.values.size() * sizeof(float));
-      last->push_back(std::move(twin));
+    auto twin = std::make_shared<Pages>(model->pool, blocks.back()->count());
+    for (int64_t layer = 0; layer < twin->count(); ++layer) {
+      std::memcpy((*twin)[layer], (*blocks.back())[layer], model->pool->page_bytes());
     }
-    copy->blocks.back() = std::move(last);
+    copy->blocks.back() = std::move(twin);
   }
   return copy;
 }

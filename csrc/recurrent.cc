@@ -1,44 +1,40 @@
 // GRU cell and additive attention. Compiled for each instruction set; contracts are in core.h.
-#include "kernels.h"
-#include "lanes.h"
+#include "stores.h"
 
 #include <cmath>
 
 namespace duologue {
 namespace DUOLOGUE_ISA {
 
-void attend_additive(const AttendTask& task, const float* score) {
-  const int64_t d_model = task.d_model;
-  int64_t column = 0;
-  for (int64_t s = 0; s < task.num_spans; ++s) {
-    const Span& span = task.spans[s];
-    for (int64_t t = 0; t < span.length; t += kBlock, column += kBlock) {
-      const float* keys = span.keys + t * d_model;
-      for (int64_t lane = 0; lane < kBlock; lane += kLanes) {
-        Lanes total = Lanes{};
-        for (int64_t j = 0; j < d_model; ++j) {
-          total = fma(tanh(task.q[j] + load(keys + j * kBlock + lane)), fill(score[j]), total);
-        }
-        store(task.scores + column + lane, total);
-      }
-    }
-    for (int64_t pad = round_up(span.length, kBlock) - span.length; pad > 0; --pad) {
-      task.scores[column - pad] = -INFINITY;
-    }
-  }
+template <class STORE>
+static void attend_additive(const AttendTask& task, const float* score) {
+  const int64_t d_model = task.d_model, columns = task.num_spans * kBlock;
   std::memset(task.out, 0, d_model * sizeof(float));
-  if (column == 0) return;
-  softmax(task.scores, column);
-
-  const float* weights = task.scores;
+  if (columns == 0) return;
   for (int64_t s = 0; s < task.num_spans; ++s) {
-    const Span& span = task.spans[s];
-    for (int64_t t = 0; t < span.length; ++t) {
-      const float* value = span.values + t * d_model;
-      for (int64_t j = 0; j < d_model; ++j) task.out[j] += weights[t] * value[j];
+    float* scores = task.scores + s * kBlock;
+    for (int64_t lane = 0; lane < kBlock; lane += kLanes) {
+      Lanes total = Lanes{};
+      for (int64_t j = 0; j < d_model; ++j) {
+        const Lanes key = STORE::key(task.spans[s].page, j, lane);
+        total = fma(tanh(task.q[j] + key), fill(score[j]), total);
+      }
+      store(scores + lane, total);
     }
-    weights += round_up(span.length, kBlock);
+    for (int64_t t = task.spans[s].length; t < kBlock; ++t) scores[t] = -INFINITY;
   }
+  softmax(task.scores, columns);
+  int64_t stride = columns;
+  const typename STORE::Weight* weights = STORE::template weights<1>(task.scores, &stride);
+  mix<STORE, 1>(task, weights, stride, 0, round_up(d_model, 2), d_model);
+}
+
+void attend_additive_f32(const AttendTask& task, const float* score) {
+  attend_additive<StoreF32>(task, score);
+}
+
+void attend_additive_bf16(const AttendTask& task, const float* score) {
+  attend_additive<StoreBf16>(task, score);
 }
 
 void gru_cell(const float* gate_x, const float* gate_h, const float* bias_x, const float* bias_h,

@@ -9,12 +9,12 @@ namespace duologue {
 // Takes weights by name and remembers what was wrong, so that one error can list it all.
 class WeightReader {
  public:
-  WeightReader(const Kernels& kernels, const std::map<std::string, WeightView>& views)
-      : kernels_(kernels), views_(views) {}
+  WeightReader(const Kernels& kernels, const std::map<std::string, WeightView>& views, Arena& arena)
+      : kernels_(kernels), views_(views), arena_(arena) {}
 
   Linear matrix(const std::string& name, int64_t out, int64_t in) {
     const WeightView* view = find(name, {out, in});
-    return view == nullptr ? Linear() : Linear(kernels_, *view);
+    return view == nullptr ? Linear() : Linear(kernels_, *view, arena_);
   }
 
   std::vector<float> vector(const std::string& name, int64_t size) {
@@ -61,6 +61,7 @@ class WeightReader {
 
   const Kernels& kernels_;
   const std::map<std::string, WeightView>& views_;
+  Arena& arena_;
   std::set<std::string> taken_;
   std::vector<std::string> problems_;
 };
@@ -134,9 +135,8 @@ static void read_gru(WeightReader& reader, const Config& config, Weights& weight
 
 Weights load_weights(const Config& config, const Kernels& kernels,
                      const std::map<std::string, WeightView>& views) {
-  WeightReader reader(kernels, views);
   Weights weights;
-  weights.embed = reader.matrix("embed.weight", config.vocab_size, config.d_model);
+  WeightReader reader(kernels, views, *weights.arena);
   weights.encoder_norm = reader.vector("encoder.norm.weight", config.d_model);
   weights.decoder_norm = reader.vector("decoder.norm.weight", config.d_model);
   if (config.cell == Cell::kGru) {
@@ -144,6 +144,7 @@ Weights load_weights(const Config& config, const Kernels& kernels,
   } else {
     read_transformer(reader, config, weights);
   }
+  weights.embed = reader.matrix("embed.weight", config.vocab_size, config.d_model);
   reader.finish();
   return weights;
 }

@@ -24,21 +24,40 @@ def default_isa() -> str:
 def log_softmax(x: _F32, isa: str = "") -> _F32:
     """Natural log of the softmax of each row: [B, V] -> [B, V]."""
 
+class CacheFullError(MemoryError):
+    """The cache is full; the message has the sizes. Nothing was changed."""
+
+class PagePool:
+    """Pages of one size for keys and values, never more than a limit."""
+
+    def check(self) -> None:
+        """RuntimeError if a page is lost, free twice, or foreign; for tests."""
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of one page: 16 tokens of one layer."""
+    @property
+    def limit_bytes(self) -> int:
+        """Most bytes that pages can take."""
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the pages in use."""
+
+class Encoding:
+    """One turn on its way into a memory."""
+
+    def advance(self) -> bool:
+        """Compute the next piece, of at most 64 tokens through half a layer; True once done."""
+    def segment(self) -> Segment:
+        """What was encoded; ValueError before it is done."""
+
 class Segment:
-    """The encoded values of one turn or document; never changes.
+    """The encoded values of one turn or document; never changes. Its pages go back with it."""
 
-    The constructor takes what arrays() returns. ValueError if the shapes do not fit each other;
-    whether they fit a model is checked when it gets the segment.
-    """
+    def arrays(self) -> tuple[npt.NDArray[np.uint8], _F32]:
+        """Copies of pages [P, blocks, page bytes] and carried [C, D], for Model.restore.
 
-    def __new__(
-        cls, keys: _F32, values: _F32, carried: _F32, start: int, is_document: bool
-    ) -> Segment: ...
-    def arrays(self) -> tuple[_F32, _F32, _F32]:
-        """Copies of keys [P, blocks, D, 16], values [P, S, D] and carried [C, D].
-
-        Planes P: encoder layers (dialogue only), then decoder layers; 1 for a gru. Blocks of 16
-        tokens, zero-padded. C: encoder layers for a gru's dialogue segment, else 0.
+        Planes P: encoder layers (dialogue only), then decoder layers; 1 for a gru. A page is laid
+        out as csrc/core.h says. C: encoder layers for a gru's dialogue segment, else 0.
         """
     @property
     def length(self) -> int:
@@ -77,7 +96,10 @@ class DecoderState:
 class Model:
     """Packed weights, threads and scratch memory. Passes of one model run one after another.
 
-    f32  name -> float32 array; s8  name -> (int8 values [out, in], float32 scale [out])
+    f32          name -> float32 array
+    s8           name -> (int8 values [out, in], float32 scale [out])
+    store        f32 or bf16, for keys and values
+    cache_bytes  most bytes of keys and values
     ValueError lists every weight that is missing, surplus, misshapen or of the wrong type.
     """
 
@@ -88,9 +110,25 @@ class Model:
         s8: dict[str, tuple[Any, Any]],
         threads: int,
         isa: str = "",
+        store: str = "f32",
+        cache_bytes: int = ...,
     ) -> Model: ...
-    def encode(self, memory: Sequence[Segment], ids: Sequence[int], is_document: bool) -> Segment:
-        """One turn after those of `memory`; only the new tokens are computed."""
+    def begin_encode(
+        self, memory: Sequence[Segment], ids: Sequence[int], is_document: bool
+    ) -> Encoding:
+        """One turn after those of `memory`; only the new tokens will be computed."""
+    def restore(
+        self,
+        pages: npt.NDArray[np.uint8],
+        carried: _F32,
+        length: int,
+        start: int,
+        is_document: bool,
+    ) -> Segment:
+        """The inverse of Segment.arrays; ValueError for what does not fit or is no number."""
+    @property
+    def pool(self) -> PagePool:
+        """Where keys and values live."""
     def start(self, memory: Sequence[Segment], record_attention: bool) -> DecoderState:
         """A decoder that was fed nothing yet."""
     def decode_step(self, states: Sequence[DecoderState], ids: Sequence[int]) -> _F32:
@@ -121,11 +159,23 @@ class kernels:  # noqa: N801 (a submodule)
     def rotate(x: _F32, cosine: _F32, sine: _F32, heads: int, isa: str) -> _F32: ...
     @staticmethod
     def attend(
-        q: _F32, keys: _F32, values: _F32, lengths: Sequence[int], heads: int, isa: str
+        q: _F32,
+        keys: _F32,
+        values: _F32,
+        lengths: Sequence[int],
+        heads: int,
+        isa: str,
+        store: str = "f32",
     ) -> _F32: ...
     @staticmethod
     def attend_additive(
-        q: _F32, keys: _F32, values: _F32, lengths: Sequence[int], score: _F32, isa: str
+        q: _F32,
+        keys: _F32,
+        values: _F32,
+        lengths: Sequence[int],
+        score: _F32,
+        isa: str,
+        store: str = "f32",
     ) -> _F32: ...
     @staticmethod
     def gru_cell(gates: _F32, biases: _F32, h: _F32, isa: str) -> _F32: ...

@@ -257,7 +257,7 @@ class Conversation:
             raise CheckpointError(
                 f"{memory_path}: larger than any memory ({MAX_MEMORY_BYTES} bytes)"
             )
-        memory = Memory.load(memory_path, saved.fingerprint)
+        memory = Memory.load(memory_path, saved.fingerprint, self._runtime.forward)
         said = tuple(self._restored(turn) for turn in saved.turns)
         ids = [idx for segment in memory.segments for idx in segment.ids]
         if ids != [idx for one in said for idx in one.ids]:

@@ -14,6 +14,13 @@ def exact(array: Array) -> Array:
     return np.asarray(array, dtype=np.float64)
 
 
+def round_to_bf16(array: Array) -> Array:
+    """The nearest float32 whose lower 16 bits are zero, ties to even."""
+    bits = np.ascontiguousarray(array, dtype=np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return rounded.astype(np.uint32).view(np.float32)
+
+
 def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-exact(x)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duologue import _native
 from duologue.checkpoint.weights import Weights
 from duologue.config import ModelConfig
 from duologue.engine.forward import Forward
@@ -20,16 +20,16 @@ from duologue.engine.memory import Memory, Segment
 from duologue.errors import CheckpointError, EngineError
 
 FINGERPRINT = "ab" * 32
-MakeForward = Callable[[str], Forward]
+MakeForward = Callable[..., Forward]
 
 
 @pytest.fixture
 def make_forward(
     tiny_config: Callable[..., ModelConfig], tiny_weights: Callable[[ModelConfig], Weights]
 ) -> MakeForward:
-    def make(cell: str) -> Forward:
+    def make(cell: str, cache_bytes: int | None = None) -> Forward:
         config = tiny_config(cell)
-        return Forward(config, tiny_weights(config), threads=1)
+        return Forward(config, tiny_weights(config), threads=1, cache_bytes=cache_bytes)
 
     return make
 
@@ -40,11 +40,15 @@ def conversation(forward: Forward) -> Memory:
     return forward.encode([7, 8], memory)
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Stands for native values where only lengths matter."""
+
+    num_bytes: int = 0
+
+
 def segment(length: int, is_document: bool) -> Segment:
-    keys = np.zeros((1, (length + 15) // 16, 2, 16), np.float32)
-    values = np.zeros((1, length, 2), np.float32)
-    encoded = _native.Segment(keys, values, np.zeros((0, 2), np.float32), 0, is_document)
-    return Segment((1,) * length, is_document, 0, encoded)
+    return Segment((1,) * length, is_document, 0, Encoded())  # type: ignore[arg-type]
 
 
 # --- trimming -----------------------------------------------------------------------------------
@@ -94,7 +98,7 @@ def test_a_loaded_memory_continues_like_the_saved_one(
     forward = make_forward(cell)
     memory = conversation(forward)
     memory.save(tmp_path / "memory", FINGERPRINT)
-    loaded = Memory.load(tmp_path / "memory", FINGERPRINT)
+    loaded = Memory.load(tmp_path / "memory", FINGERPRINT, forward)
     assert loaded == memory
     assert loaded.num_bytes == memory.num_bytes
     states = [forward.start(forward.encode([9, 9], each)) for each in (memory, loaded)]
@@ -103,9 +107,10 @@ def test_a_loaded_memory_continues_like_the_saved_one(
         assert np.array_equal(logits[0], logits[1])
 
 
-def test_an_empty_memory_can_be_saved(tmp_path: Path) -> None:
+def test_an_empty_memory_can_be_saved(make_forward: MakeForward, tmp_path: Path) -> None:
     Memory.empty().save(tmp_path / "memory", FINGERPRINT)
-    assert Memory.load(tmp_path / "memory", FINGERPRINT) == Memory.empty()
+    loaded = Memory.load(tmp_path / "memory", FINGERPRINT, make_forward("gru"))
+    assert loaded == Memory.empty()
 
 
 def test_a_saved_memory_is_private_and_leaves_no_other_file(
@@ -121,12 +126,12 @@ def test_the_memory_of_another_model_is_refused(make_forward: MakeForward, tmp_p
     path = tmp_path / "memory"
     conversation(make_forward("gru")).save(path, FINGERPRINT)
     with pytest.raises(CheckpointError, match="another model"):
-        Memory.load(path, "cd" * 32)
+        Memory.load(path, "cd" * 32, make_forward("gru"))
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(make_forward: MakeForward, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such memory"):
-        Memory.load(tmp_path / "memory", FINGERPRINT)
+        Memory.load(tmp_path / "memory", FINGERPRINT, make_forward("gru"))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
@@ -136,23 +141,28 @@ def test_a_cut_off_file_is_refused(share: float, make_forward: MakeForward, tmp_
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(CheckpointError, match="damaged"):
-        Memory.load(path, FINGERPRINT)
+        Memory.load(path, FINGERPRINT, make_forward("gru"))
 
 
-def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused(make_forward: MakeForward, tmp_path: Path) -> None:
     path = tmp_path / "memory"
     safetensors.numpy.save_file({"embed.weight": np.ones(3, np.float32)}, path)
     with pytest.raises(CheckpointError, match="not a saved memory"):
-        Memory.load(path, FINGERPRINT)
+        Memory.load(path, FINGERPRINT, make_forward("gru"))
 
 
+# 3 tokens, 2 + 2 layers, width 16, float32: 4 planes of one page of 2 * 16 * 16 * 4 bytes.
 BAD_TENSORS = {
-    "keys of another length": {"0.keys": np.zeros((4, 2, 16, 16), np.float32)},
-    "values of float64": {"0.values": np.zeros((4, 3, 16), np.float64)},
-    "values of no planes": {"0.values": np.zeros((0, 3, 16), np.float32)},
-    "flat values": {"0.values": np.zeros(192, np.float32)},
+    "pages of another length": {"0.pages": np.zeros((4, 2, 2048), np.uint8)},
+    "pages of another width": {"0.pages": np.zeros((4, 1, 1024), np.uint8)},
+    "pages of float32": {"0.pages": np.zeros((4, 1, 2048), np.float32)},
+    "pages of no planes": {"0.pages": np.zeros((0, 1, 2048), np.uint8)},
+    "flat pages": {"0.pages": np.zeros(8192, np.uint8)},
+    "pages that hold no numbers": {"0.pages": np.full((4, 1, 2048), 255, np.uint8)},
     "carried of another width": {"0.carried": np.zeros((2, 8), np.float32)},
-    "too few ids": {"0.ids": np.zeros(2, np.int64)},
+    "carried of a gru": {"0.carried": np.zeros((2, 16), np.float32)},
+    "too few ids": {"0.ids": np.zeros(0, np.int64)},
+    "too many ids": {"0.ids": np.zeros(17, np.int64)},
     "ids of float": {"0.ids": np.zeros(3, np.float32)},
     "a negative position": {"start": np.array([-1, 0, 3])},
     "flags too short": {"is_document": np.zeros(2, bool)},
@@ -173,17 +183,27 @@ def test_unfitting_tensors_are_refused(
         metadata = file.metadata()
     tensors = safetensors.numpy.load_file(path) | BAD_TENSORS[name]
     safetensors.numpy.save_file(tensors, path, metadata)
+    forward = make_forward("transformer")
     with pytest.raises(CheckpointError, match="damaged"):
-        Memory.load(path, FINGERPRINT)
+        Memory.load(path, FINGERPRINT, forward)
+    assert forward.pool.used_bytes == 0
 
 
-def test_a_memory_of_other_sizes_is_refused_where_it_is_used(
+def test_a_memory_of_other_sizes_is_refused(make_forward: MakeForward, tmp_path: Path) -> None:
+    conversation(make_forward("gru")).save(tmp_path / "memory", FINGERPRINT)
+    with pytest.raises(CheckpointError, match="do not fit this model"):
+        Memory.load(tmp_path / "memory", FINGERPRINT, make_forward("transformer"))
+
+
+def test_a_memory_larger_than_the_cache_is_refused(
     make_forward: MakeForward, tmp_path: Path
 ) -> None:
-    Memory((segment(3, False),)).save(tmp_path / "memory", FINGERPRINT)
-    memory = Memory.load(tmp_path / "memory", FINGERPRINT)
-    with pytest.raises(EngineError, match="another shape"):
-        make_forward("transformer").start(memory)
+    forward = make_forward("transformer")
+    conversation(forward).save(tmp_path / "memory", FINGERPRINT)
+    small = make_forward("transformer", cache_bytes=forward.pool.page_bytes * 5)
+    with pytest.raises(EngineError, match="the cache is full"):
+        Memory.load(tmp_path / "memory", FINGERPRINT, small)
+    assert small.pool.used_bytes == 0
 
 
 def test_a_failed_save_keeps_the_old_file(
@@ -198,7 +218,7 @@ def test_a_failed_save_keeps_the_old_file(
     monkeypatch.setattr(safetensors.numpy, "save_file", fail)
     with pytest.raises(CheckpointError, match="cannot be written: No space left"):
         conversation(make_forward("gru")).save(path, FINGERPRINT)
-    assert Memory.load(path, FINGERPRINT) == Memory.empty()
+    assert Memory.load(path, FINGERPRINT, make_forward("gru")) == Memory.empty()
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -175,10 +175,29 @@ def test_attend_over_spans_equals_attention_over_one_array(
 
 
 @every_isa
+@pytest.mark.parametrize("head_dim", [2, 6, 16, 30, 64, 70])
+@pytest.mark.parametrize("lengths", [[1], [16], [5, 16, 17, 1], [80]])
+def test_attend_to_bf16_equals_attention_to_rounded_keys_and_values(
+    isa: str, head_dim: int, lengths: list[int]
+) -> None:
+    heads = 3
+    q = formulas.round_to_bf16(normal(15, 6, heads * head_dim))
+    keys, values = normal(16, sum(lengths), q.shape[1]), normal(17, sum(lengths), q.shape[1])
+    rounded = (q, formulas.round_to_bf16(keys), formulas.round_to_bf16(values))
+    split = [array.reshape(len(array), heads, head_dim) for array in rounded]
+    expected, _ = formulas.attend(*split, np.ones((len(q), len(keys)), dtype=bool))
+    result = kernels.attend(q, keys, values, lengths, heads, isa, "bf16")
+    # Where the processor multiplies pairs, the weights are rounded as well: 8 bits.
+    tolerance = 2**-8 if isa.endswith("bf16") else 2e-6
+    np.testing.assert_allclose(result, expected.reshape(q.shape), rtol=1e-5, atol=tolerance)
+
+
+@every_isa
 def test_attend_to_nothing_is_zero(isa: str) -> None:
     q, nothing = normal(18, 5, 8), np.zeros((0, 8), np.float32)
     assert not kernels.attend(q, nothing, nothing, [], 2, isa).any()
     assert not kernels.attend_additive(q, nothing, nothing, [], q[0], isa).any()
+    assert not kernels.attend(q, nothing, nothing, [], 2, isa, "bf16").any()
 
 
 @every_isa
@@ -190,6 +209,12 @@ def test_attend_additive_is_its_formula(isa: str, width: int, lengths: list[int]
     result = kernels.attend_additive(q, keys, values, lengths, score, isa)
     expected = [formulas.attend_additive(row, keys, values, score)[0] for row in q]
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=2e-6)
+
+    result = kernels.attend_additive(q, keys, values, lengths, score, isa, "bf16")
+    keys, values = formulas.round_to_bf16(keys), formulas.round_to_bf16(values)
+    expected = [formulas.attend_additive(row, keys, values, score)[0] for row in q]
+    tolerance = 2**-8 if isa.endswith("bf16") else 2e-6
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=tolerance)
 
 
 @every_isa
@@ -229,6 +254,7 @@ WRONG_SHAPES = {
     "silu_mul": lambda: kernels.silu_mul(np.ones((1, 3), np.float32), ISA),
     "rotate": lambda: kernels.rotate(X, X[0], X[0], 1, ISA),
     "attend": lambda: kernels.attend(X, X, X, [3], 2, ISA),
+    "attend with another store": lambda: kernels.attend(X, X, X, [2], 2, ISA, "f16"),
     "gru_cell": lambda: kernels.gru_cell(X, X, X, ISA),
     "log_softmax of nothing": lambda: _native.log_softmax(np.ones((2, 0), np.float32)),
     "an unknown instruction set": lambda: kernels.softmax(X, "mmx"),

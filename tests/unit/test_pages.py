@@ -182,7 +182,7 @@ def test_memories_take_the_bytes_that_the_page_says(
     config = tiny_config(cell)
     memory = Forward(config, tiny_weights(config), 1).encode([5] * 16, Memory.empty(), is_document)
     num_layers = config.num_decoder_layers + (0 if is_document else config.num_encoder_layers)
-    by_token = 8 * config.d_model * (num_layers if cell == "transformer" else 1)
+    by_token = 8 * config.d_model * (num_layers if cell == "transformer" else 1)  # float32
     carried = 4 * config.d_model * config.num_encoder_layers
     has_carried = cell == "gru" and not is_document
     assert memory.num_bytes == 16 * by_token + (carried if has_carried else 0)

@@ -1,6 +1,7 @@
 """Encode a turn, decode a step: the native module behind three calls.
 
 Forward            .encode appends to a memory, .start begins to decode one, .decode_step goes on
+Encoding           a segment that is encoded in pieces; made by Forward.begin_encode
 DecoderState       what one decoding row carries; made by .start and .fork, described in _native.pyi
 default_threads    how many threads a model should use here
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +25,9 @@ from duologue.config import ModelConfig
 from duologue.engine.memory import Memory, Segment
 from duologue.errors import CheckpointError, ConfigError, EngineError
 
-__all__ = ["DecoderState", "Forward", "default_threads"]
+__all__ = ["DecoderState", "Encoding", "Forward", "default_threads"]
+
+DEFAULT_CACHE_BYTES = 2**30
 
 # The layers of the models this engine is made for are too narrow to feed more.
 MAX_DEFAULT_THREADS = 8
@@ -39,13 +43,21 @@ class Forward:
     weights  every name of weight_spec(config); float32 or QuantizedWeight. They are copied, so
              the caller may free them. Matrices are computed in the precision they are given in.
     threads  threads of one forward pass, the caller's included; None is default_threads()
+    cache_bytes  most that the keys and values of all memories and decoders take together; None is
+             DEFAULT_CACHE_BYTES. They are float32 if all weights are, else bfloat16
 
     May be called from several threads: passes of one model run one after another.
     Raises CheckpointError if the weights do not fit the config, ConfigError for a wrong number of
     threads or an unknown instruction set in the environment variable DUOLOGUE_ISA.
     """
 
-    def __init__(self, config: ModelConfig, weights: Weights, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        threads: int | None = None,
+        cache_bytes: int | None = None,
+    ) -> None:
         self.config = config
         self.threads = default_threads() if threads is None else threads
         if not 1 <= self.threads <= 256:
@@ -62,10 +74,17 @@ class Forward:
                 s8[name] = (values, np.ascontiguousarray(weight.scale))
             else:
                 f32[name] = np.ascontiguousarray(weight)
+        store = "bf16" if s8 else "f32"
+        limit = DEFAULT_CACHE_BYTES if cache_bytes is None else cache_bytes
         try:
-            self._model = _native.Model(config, f32, s8, self.threads, self.isa)
+            self._model = _native.Model(config, f32, s8, self.threads, self.isa, store, limit)
         except ValueError as error:
             raise CheckpointError(str(error)) from None
+
+    @property
+    def pool(self) -> _native.PagePool:
+        """The pages of all keys and values: used_bytes, limit_bytes, check()."""
+        return self._model.pool
 
     def encode(self, ids: Sequence[int], memory: Memory, is_document: bool = False) -> Memory:
         """The memory with one more segment; only the new tokens are computed.
@@ -74,18 +93,40 @@ class Forward:
         is_document  the segment sees itself alone and counts its positions from 0
 
         With encoder_mask "full" nothing can be reused: all ids are encoded again as one segment.
-        Raises EngineError for no ids, an unknown id, or more than max_positions tokens in all.
+        Raises EngineError for no ids, an unknown id, more than max_positions tokens in all, or a
+        cache that is full.
         """
+        encoding = self.begin_encode(ids, memory, is_document)
+        while not encoding.advance():
+            pass
+        return encoding.memory
+
+    def begin_encode(
+        self, ids: Sequence[int], memory: Memory, is_document: bool = False
+    ) -> Encoding:
+        """What encode does, in pieces; raises what it raises. Nothing is computed yet."""
         if self.config.encoder_mask == "full":
             ids = [*(idx for segment in memory.segments for idx in segment.ids), *ids]
             memory, is_document = Memory.empty(), False
         earlier = [segment.encoded for segment in memory.segments]
         try:
-            encoded = self._model.encode(earlier, list(ids), is_document)
-        except ValueError as error:
+            native = self._model.begin_encode(earlier, list(ids), is_document)
+        except (ValueError, _native.CacheFullError) as error:
             raise EngineError(str(error)) from None
-        segment = Segment(tuple(ids), is_document, encoded.start, encoded)
-        return Memory((*memory.segments, segment), len(ids), memory.num_tokens)
+        return Encoding(native, tuple(ids), memory, is_document)
+
+    def restore(
+        self, arrays: tuple[Any, Any], num_tokens: int, start: int, is_document: bool
+    ) -> _native.Segment:
+        """A segment from what _native.Segment.arrays gave when it was saved.
+
+        Raises ValueError for what does not fit this model or holds no numbers, TypeError for
+        arrays of another type, EngineError if the cache is full.
+        """
+        try:
+            return self._model.restore(*arrays, num_tokens, start, is_document)
+        except _native.CacheFullError as error:
+            raise EngineError(str(error)) from None
 
     def start(self, memory: Memory, record_attention: bool = False) -> DecoderState:
         """A decoder that was fed nothing yet and reads `memory`; copies nothing.
@@ -108,12 +149,42 @@ class Forward:
         ids     B token ids
 
         Raises EngineError, and changes nothing, for a state of another model or twice the same,
-        an unknown id, or a state that has reached max_positions.
+        an unknown id, a state that has reached max_positions, or a cache that is full.
         """
         try:
             return self._model.decode_step(states, ids)
-        except ValueError as error:
+        except (ValueError, _native.CacheFullError) as error:
             raise EngineError(str(error)) from None
+
+
+class Encoding:
+    """One segment on its way into a memory. Made by Forward.begin_encode; dropping it frees all."""
+
+    def __init__(
+        self, native: _native.Encoding, ids: tuple[int, ...], earlier: Memory, is_document: bool
+    ) -> None:
+        self._native = native
+        self._ids = ids
+        self._earlier = earlier
+        self._is_document = is_document
+        self._memory: Memory | None = None
+
+    def advance(self) -> bool:
+        """Compute one piece, a bounded amount of work; True once the memory is there."""
+        if self._memory is None and self._native.advance():
+            encoded = self._native.segment()
+            segment = Segment(self._ids, self._is_document, encoded.start, encoded)
+            self._memory = Memory(
+                (*self._earlier.segments, segment), len(self._ids), self._earlier.num_tokens
+            )
+        return self._memory is not None
+
+    @property
+    def memory(self) -> Memory:
+        """The memory with the new segment. Raises EngineError before advance said True."""
+        if self._memory is None:
+            raise EngineError("this segment has not been encoded to its end")
+        return self._memory
 
 
 def default_threads() -> int:

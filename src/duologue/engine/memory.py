@@ -15,17 +15,20 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from duologue import _native
 from duologue.errors import CheckpointError
 
-FORMAT = "duologue.memory.v1"
+if TYPE_CHECKING:
+    from duologue import _native
+    from duologue.engine.forward import Forward
+
+FORMAT = "duologue.memory.v2"
 
 
 @dataclass(frozen=True)
@@ -97,20 +100,20 @@ class Memory:
             "is_document": np.array([segment.is_document for segment in self.segments], dtype=bool),
         }
         for index, segment in enumerate(self.segments):
-            keys, values, carried = segment.encoded.arrays()
+            pages, carried = segment.encoded.arrays()
             tensors[f"{index}.ids"] = np.array(segment.ids, dtype=np.int64)
-            tensors[f"{index}.keys"] = keys
-            tensors[f"{index}.values"] = values
+            tensors[f"{index}.pages"] = pages
             tensors[f"{index}.carried"] = carried
         metadata = {"format": FORMAT, "fingerprint": fingerprint}
         with _replaced(path) as temporary:
             safetensors.numpy.save_file(tensors, temporary, metadata)
 
     @classmethod
-    def load(cls, path: Path, fingerprint: str) -> Memory:
+    def load(cls, path: Path, fingerprint: str, forward: Forward) -> Memory:
         """Read a saved memory.
 
         fingerprint  of the model that is to use it
+        forward      that model, whose cache will hold it
         Raises CheckpointError if the file is missing, damaged, or of another model.
         """
         try:
@@ -120,28 +123,23 @@ class Memory:
                     raise CheckpointError(f"{path}: not a saved memory of this version")
                 if metadata.get("fingerprint") != fingerprint:
                     raise CheckpointError(f"{path}: this memory was encoded by another model")
-                return cls(tuple(_read_segments(file)))
+                return cls(tuple(_read_segments(file, forward)))
         except FileNotFoundError:
             raise CheckpointError(f"{path}: no such memory") from None
         except (OSError, ValueError, TypeError, safetensors.SafetensorError) as error:
             raise CheckpointError(f"{path}: the memory is damaged: {_first_line(error)}") from None
 
 
-def _read_segments(file: Any) -> Iterator[Segment]:
+def _read_segments(file: Any, forward: Forward) -> Iterator[Segment]:
     starts, documents = file.get_tensor("start"), file.get_tensor("is_document")
     if starts.ndim != 1 or starts.shape != documents.shape:
         raise ValueError("start and is_document do not fit each other")
     for index, (start, is_document) in enumerate(zip(starts, documents, strict=True)):
         ids = file.get_tensor(f"{index}.ids")
-        encoded: _native.Segment = _native.Segment(
-            file.get_tensor(f"{index}.keys"),
-            file.get_tensor(f"{index}.values"),
-            file.get_tensor(f"{index}.carried"),
-            int(start),
-            bool(is_document),
-        )
-        if ids.dtype != np.int64 or ids.shape != (encoded.length,):
-            raise ValueError(f"segment {index} does not have one id for each token")
+        if ids.dtype != np.int64 or ids.ndim != 1:
+            raise ValueError(f"the ids of segment {index} are no ids")
+        arrays = file.get_tensor(f"{index}.pages"), file.get_tensor(f"{index}.carried")
+        encoded = forward.restore(arrays, len(ids), int(start), bool(is_document))
         yield Segment(tuple(ids.tolist()), encoded.is_document, encoded.start, encoded)
 
 

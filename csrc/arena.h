@@ -1,0 +1,45 @@
+// Memory for what lives as long as the model: weights lie one after another in the order of their use,
+// in huge pages where the system has them, because a step reads all of them once and would otherwise
+// wait for addresses to be looked up.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <vector>
+
+namespace duologue {
+
+constexpr size_t kHugePage = size_t{1} << 21;
+
+// Memory that starts at a huge page, filled with zeros as it is first touched. Free it with free_huge().
+void* allocate_huge(size_t bytes);
+void free_huge(void* memory, size_t bytes);
+
+// Hands out arrays; all are freed together.
+class Arena {
+ public:
+  Arena() = default;
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // `count` zeros that start at a cache line.
+  template <class T>
+  T* take(int64_t count) {
+    return static_cast<T*>(take_bytes(static_cast<size_t>(count) * sizeof(T)));
+  }
+
+ private:
+  void* take_bytes(size_t bytes);
+
+  struct Chunk {
+    std::byte* start;
+    size_t bytes;
+  };
+  std::vector<Chunk> chunks_;
+  size_t used_ = 0;  // of the last chunk
+};
+
+}  // namespace duologue
