@@ -46,46 +46,71 @@ static std::vector<int64_t> shape_of(const Array& array) {
   return shape;
 }
 
-// f32: name -> float32 array. s8: name -> (int8 array [out, in], float32 scale [out]). The views point
-// into the caller's arrays, which must live while they are used.
-static std::map<std::string, WeightView> read_weights(const nb::dict& f32, const nb::dict& s8) {
-  std::map<std::string, WeightView> views;
-  for (const auto& [key, value] : f32) {
-    const std::string name = nb::cast<std::string>(key);
-    Input<float> array;
-    if (!nb::try_cast(value, array, /*convert=*/false)) {
-      throw std::invalid_argument(name + " must be a C-contiguous float32 array");
-    }
-    WeightView view;
-    view.f32 = array.data();
-    view.shape = shape_of(array);
-    views[name] = std::move(view);
+// One weight: a float32 array, a uint16 array (bf16), a pair (int8 [out, in], float32 [out]), or a triple
+// (uint8 [out, ceil(in/2)], float32 [out, ceil(in/32)], in). False if it is none of these.
+static bool read_weight(nb::handle value, WeightView& view) {
+  Input<float> f32;
+  Input<uint16_t> bf16;
+  if (nb::try_cast(value, f32, /*convert=*/false)) {
+    view.f32 = f32.data();
+    view.shape = shape_of(f32);
+    return true;
   }
-  for (const auto& [key, value] : s8) {
-    const std::string name = nb::cast<std::string>(key);
-    nb::tuple pair;
-    Matrix8 array;
+  if (nb::try_cast(value, bf16, false)) {
+    view.bf16 = bf16.data();
+    view.shape = shape_of(bf16);
+    return true;
+  }
+  nb::tuple parts;
+  if (!nb::try_cast(value, parts, false)) return false;
+  if (Matrix8 bytes; nb::len(parts) == 2 && nb::try_cast(parts[0], bytes, false)) {
     Vector scale;
-    if (!nb::try_cast(value, pair, false) || nb::len(pair) != 2 ||
-        !nb::try_cast(pair[0], array, false) || !nb::try_cast(pair[1], scale, false) ||
-        scale.shape(0) != array.shape(0)) {
-      throw std::invalid_argument(name + " must be (int8 [out, in], float32 [out]), C-contiguous");
-    }
-    WeightView view;
-    view.s8 = array.data();
+    if (!nb::try_cast(parts[1], scale, false) || scale.shape(0) != bytes.shape(0)) return false;
+    view.s8 = bytes.data();
     view.scale = scale.data();
-    view.shape = shape_of(array);
+    view.shape = shape_of(bytes);
+    return true;
+  }
+  Input<uint8_t, nb::ndim<2>> nibbles;
+  Matrix scale;
+  size_t in = 0;
+  if (nb::len(parts) != 3 || !nb::try_cast(parts[0], nibbles, false) ||
+      !nb::try_cast(parts[1], scale, false) || !nb::try_cast(parts[2], in, false)) {
+    return false;
+  }
+  const size_t group = static_cast<size_t>(kGroup);
+  if (nibbles.shape(1) != (in + 1) / 2 || scale.shape(0) != nibbles.shape(0) ||
+      scale.shape(1) != (in + group - 1) / group) {
+    return false;
+  }
+  view.s4 = nibbles.data();
+  view.scale = scale.data();
+  view.shape = {static_cast<int64_t>(nibbles.shape(0)), static_cast<int64_t>(in)};
+  return true;
+}
+
+// The views point into the caller's arrays, which must live while they are used.
+static std::map<std::string, WeightView> read_weights(const nb::dict& weights) {
+  std::map<std::string, WeightView> views;
+  for (const auto& [key, value] : weights) {
+    const std::string name = nb::cast<std::string>(key);
+    WeightView view;
+    if (!read_weight(value, view)) {
+      throw std::invalid_argument(
+          name + " must be C-contiguous: a float32 array, a uint16 array (bf16), (int8 [out, in], "
+                 "float32 [out]), or (uint8 [out, in/2], float32 [out, in/32], in)");
+    }
     views[name] = std::move(view);
   }
   return views;
 }
 
-static std::shared_ptr<Model> make_model(nb::handle source, const nb::dict& f32, const nb::dict& s8,
+static std::shared_ptr<Model> make_model(nb::handle source, const nb::dict& weights,
                                          int64_t threads, const std::string& isa,
                                          const std::string& store, int64_t cache_bytes) {
   const Config config = read_config(source);
   require(store == "f32" || store == "bf16", "store must be f32 or bf16");
-  const std::map<std::string, WeightView> views = read_weights(f32, s8);
+  const std::map<std::string, WeightView> views = read_weights(weights);
   const RunOptions options = {threads, isa, store == "f32" ? Store::kF32 : Store::kBf16,
                               cache_bytes};
   nb::gil_scoped_release release;
@@ -215,7 +240,7 @@ NB_MODULE(_native, module) {
       .def_ro("record_attention", &DecoderState::is_recording);
 
   nb::class_<Model>(module, "Model", "Packed weights, threads and scratch memory.")
-      .def(nb::new_(&make_model), "config"_a, "f32"_a, "s8"_a, "threads"_a, "isa"_a = "",
+      .def(nb::new_(&make_model), "config"_a, "weights"_a, "threads"_a, "isa"_a = "",
            "store"_a = "f32", "cache_bytes"_a = RunOptions().cache_bytes)
       .def(
           "begin_encode",

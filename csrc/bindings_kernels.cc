@@ -104,6 +104,27 @@ static Result<float> linear_s8(const Matrix& x, const Matrix8& w, const Vector& 
   return run_linear(x, weight, threads, isa);
 }
 
+static Result<float> linear_bf16(const Matrix& x, const Input<uint16_t, nb::ndim<2>>& w,
+                                 int64_t threads, const std::string& isa) {
+  WeightView weight;
+  weight.bf16 = w.data();
+  weight.shape = {static_cast<int64_t>(w.shape(0)), static_cast<int64_t>(w.shape(1))};
+  return run_linear(x, weight, threads, isa);
+}
+
+static Result<float> linear_s4(const Matrix& x, const Input<uint8_t, nb::ndim<2>>& w,
+                               const Matrix& scale, int64_t threads, const std::string& isa) {
+  const size_t in = x.shape(1), group = static_cast<size_t>(kGroup);
+  require(w.shape(1) == (in + 1) / 2, "w must have half a byte for each column of x");
+  require(scale.shape(0) == w.shape(0) && scale.shape(1) == (in + group - 1) / group,
+          "w must have one scale for each row and group");
+  WeightView weight;
+  weight.s4 = w.data();
+  weight.scale = scale.data();
+  weight.shape = {static_cast<int64_t>(w.shape(0)), static_cast<int64_t>(in)};
+  return run_linear(x, weight, threads, isa);
+}
+
 static Result<float> rotate(const Matrix& x, const Vector& cosine, const Vector& sine,
                             int64_t heads, const std::string& isa) {
   const Kernels& kernels = select_kernels(isa);
@@ -237,6 +258,10 @@ void bind_kernels(nb::module_& module) {
   kernels.def("linear_f32", &linear_f32, "x"_a.noconvert(), "w"_a.noconvert(), "threads"_a,
               "isa"_a);
   kernels.def("linear_s8", &linear_s8, "x"_a.noconvert(), "w"_a.noconvert(),
+              "scale"_a.noconvert(), "threads"_a, "isa"_a);
+  kernels.def("linear_bf16", &linear_bf16, "x"_a.noconvert(), "w"_a.noconvert(), "threads"_a,
+              "isa"_a);
+  kernels.def("linear_s4", &linear_s4, "x"_a.noconvert(), "w"_a.noconvert(),
               "scale"_a.noconvert(), "threads"_a, "isa"_a);
   kernels.def("rotate", &rotate, "x"_a.noconvert(), "cosine"_a.noconvert(), "sine"_a.noconvert(),
               "heads"_a, "isa"_a);

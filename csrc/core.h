@@ -38,13 +38,22 @@ constexpr int64_t page_bytes(Store store, int64_t d_model) {
   return 2 * kBlock * round_up(d_model, 2) * (store == Store::kF32 ? 4 : 2);
 }
 
-// A weight matrix as the kernels read it; packed by Linear (linear.h).
-//   f32     [panels][in][panel_f32]           or null
-//   s8      [panels][in_padded/4][panel_s8][4]  or null; each value plus the set's weight_offset
-//   scale   [panels * panel]  of s8: w = s8 * scale
+// How the values of a weight matrix are stored. s8: w = byte * scale of its output. s4: w = (nibble - 8)
+// * scale of its output and group of kGroup inputs.
+enum class Format { kF32, kBf16, kS8, kS4 };
+
+constexpr int64_t kGroup = 32;
+
+// A weight matrix as the kernels read it; packed by Linear (linear.h), which fills up with zeros.
+//   f32   [panels][in][panel_f32]
+//   bf16  [panels][in/2][panel_f32][2]
+//   s8    [panels][in/4][panel_s8][4]; each byte plus the set's weight_offset
+//         scale [panels][panel_s8]
+//   s4    [panels][in/kGroup][kGroup/8][panel_s4][4]; of each 8 inputs the first 4 in the lower halves
+//         scale [panels][in/kGroup][panel_s4]
 struct PackedWeight {
-  const float* f32;
-  const uint8_t* s8;
+  Format format;
+  const void* data;
   const float* scale;
   int64_t in;
   int64_t out;
@@ -57,15 +66,19 @@ struct QuantizedRow {
 };
 
 // One product y (+)= x W^T; a kernel call does a range of its panels and rows.
-//   x_f32    [rows, in]
-//   x_s8     [rows, s8_stride] bytes, zero from `in` on; x_rows [rows] belongs to them
-//   y        [rows, out]
-//   is_added true adds to what is in y (residual)
+//   x_f32     [rows, in]
+//   x_s8      s8, s4: [rows, s8_stride] bytes, zero from `in` on; x_rows [rows] belongs to them
+//   x_groups  s4: [rows, s8_stride / kGroup] sums of the bytes
+//   x_pairs   bf16, where the set has has_bf16_dot: [rows, in/2] pairs
+//   y         [rows, out]
+//   is_added  true adds to what is in y (residual)
 struct LinearTask {
   PackedWeight w;
   const float* x_f32;
   const int8_t* x_s8;
   const QuantizedRow* x_rows;
+  const int32_t* x_groups;
+  const uint32_t* x_pairs;
   int64_t s8_stride;
   float* y;
   bool is_added;
@@ -113,18 +126,27 @@ constexpr int64_t scores_size(int64_t num_spans, int64_t d_model) {
 // The functions that are compiled once for each instruction set. Callers have checked all shapes.
 struct Kernels {
   const char* name;
-  int64_t panel_f32;      // outputs of one packed f32 panel
-  int64_t panel_s8;       // outputs of one packed s8 panel
+  int64_t panel_f32;      // outputs of one packed f32 or bf16 panel
+  int64_t panel_s8;       // of one packed s8 panel
+  int64_t panel_s4;       // of one packed s4 panel
   uint8_t weight_offset;  // added to packed s8 weights: 128 where the product wants them unsigned
+  bool has_bf16_dot;      // multiplies pairs of bf16
 
-  // linear_f32.h, linear_*.cc ----------------------------------------------------------------------
+  // linear_f32.h, linear_bf16.h, linear_s4.h, linear_*.cc ---------------------------------------------
   // y[r, o] (+)= sum_i x[r, i] w[o, i]
   void (*linear_f32)(const LinearTask& task, const Tile& tile);
+  // The same with weights, and where the set has has_bf16_dot also x, rounded to bf16
+  void (*linear_bf16)(const LinearTask& task, const Tile& tile);
   // y[r, o] (+)= x_rows[r].scale scale[o] sum_i x_s8[r, i] w_s8[o, i]; the sum is exact in int32, so
   // every instruction set gives the same integers (Linear refuses an `in` that could overflow)
   void (*linear_s8)(const LinearTask& task, const Tile& tile);
+  // y[r, o] (+)= x_rows[r].scale sum_g scale[o, g] sum_{i in g} x_s8[r, i] w_s4[o, i]; the sums of
+  // groups are exact
+  void (*linear_s4)(const LinearTask& task, const Tile& tile);
 
   // norm.cc: each works on one row ------------------------------------------------------------------
+  // pairs [ceil(n/2)] = x [n] rounded to bf16, two neighbours each
+  void (*to_pairs)(const float* x, uint32_t* pairs, int64_t n);
   // q [padded] s8 = round(x / scale) with scale = max|x| / 127, zero from n on
   QuantizedRow (*quantize)(const float* x, int8_t* q, int64_t n, int64_t padded);
   // y = x / sqrt(mean(x^2) + eps) * weight. Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4

@@ -8,8 +8,8 @@
 
 namespace duologue {
 
-// Names that this build and this processor support, slowest first: "portable", "avx2", "avx512",
-// "avx512_bf16".
+// Names that this build and this processor support, slowest first: "portable"; on x86-64 "avx2",
+// "avx_vnni", "avx512" (with VNNI), "avx512_bf16"; on 64-bit Arm "neon_dot".
 std::vector<std::string> isa_names();
 
 // The kernels called `name`; an empty name means the environment variable DUOLOGUE_ISA, or the

@@ -21,7 +21,10 @@ struct FunctionOf<Function*> {
 // Every function of Kernels, in its order there.
 #define DUOLOGUE_FUNCTIONS(X) \
   X(linear_f32) \
+  X(linear_bf16) \
   X(linear_s8) \
+  X(linear_s4) \
+  X(to_pairs) \
   X(quantize) \
   X(rms_norm) \
   X(softmax) \
@@ -40,11 +43,17 @@ struct FunctionOf<Function*> {
 DUOLOGUE_FUNCTIONS(DUOLOGUE_DECLARE)
 #undef DUOLOGUE_DECLARE
 
-// The table of all of them; linear_*.cc calls this for its own `kernels`.
+// The table of all of them; linear_*.cc makes its own `kernels` with this.
 #define DUOLOGUE_ENTRY(name) , name
 static constexpr Kernels make_kernels(const char* name, int64_t panel_f32, int64_t panel_s8,
-                                      uint8_t weight_offset) {
-  return {name, panel_f32, panel_s8, weight_offset DUOLOGUE_FUNCTIONS(DUOLOGUE_ENTRY)};
+                                      int64_t panel_s4, uint8_t weight_offset) {
+#if defined(__AVX512BF16__)
+  constexpr bool kHasBf16Dot = true;
+#else
+  constexpr bool kHasBf16Dot = false;
+#endif
+  return {name,          panel_f32,  panel_s8, panel_s4,
+          weight_offset, kHasBf16Dot DUOLOGUE_FUNCTIONS(DUOLOGUE_ENTRY)};
 }
 #undef DUOLOGUE_ENTRY
 

@@ -43,10 +43,18 @@ class Buffer {
   int64_t size_ = 0;
 };
 
-// A weight as the caller holds it: f32, or s8 with a scale [out] for each output; row-major.
+// A weight as the caller holds it, row-major. One of:
+//   f32    float32
+//   bf16   the upper 16 bits of float32
+//   s8     bytes, with a scale [out]
+//   s4     two values of 4 bits in a byte [out, in/2], the first of each pair in the lower half, 8 added;
+//          with a scale [out, ceil(in/kGroup)]
+// shape is [out, in], or [size] of a vector.
 struct WeightView {
   const float* f32 = nullptr;
+  const uint16_t* bf16 = nullptr;
   const int8_t* s8 = nullptr;
+  const uint8_t* s4 = nullptr;
   const float* scale = nullptr;
   std::vector<int64_t> shape;
 };
@@ -55,13 +63,14 @@ struct WeightView {
 class Linear {
  public:
   Linear() = default;
-  // `weight.shape` is [out, in]. The packed weight lies in `arena`. Throws std::invalid_argument when
-  // `in` is so large that a sum of bytes could overflow.
+  // The packed weight lies in `arena`. Throws std::invalid_argument when `in` is so large that a sum of
+  // bytes could overflow.
   Linear(const Kernels& kernels, const WeightView& weight, Arena& arena);
 
-  bool is_quantized() const { return packed_.s8 != nullptr; }
+  Format format() const { return packed_.format; }
   int64_t in() const { return packed_.in; }
   int64_t out() const { return packed_.out; }
+  int64_t panel() const { return panel_; }
   const PackedWeight& packed() const { return packed_; }
 
   // y [in] = factor * row `row` of the matrix: the way to look up an embedding.
@@ -69,7 +78,9 @@ class Linear {
 
  private:
   void pack_f32(const WeightView& weight, Arena& arena);
+  void pack_bf16(const WeightView& weight, Arena& arena);
   void pack_s8(const WeightView& weight, Arena& arena);
+  void pack_s4(const WeightView& weight, Arena& arena);
 
   PackedWeight packed_ = {};
   int64_t panel_ = 1;
@@ -84,6 +95,8 @@ struct Runtime {
   ThreadPool pool;
   Buffer<int8_t> quantized;  // activations of the product in progress
   Buffer<QuantizedRow> quantized_rows;
+  Buffer<int32_t> groups;
+  Buffer<uint32_t> pairs;
 };
 
 // y [rows, out] = x [rows, in] W^T, or += when is_added. x and y must not overlap.

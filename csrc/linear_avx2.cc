@@ -1,5 +1,6 @@
 // y = x W^T for AVX2 with FMA: signed bytes are widened to 16 bits and multiplied in pairs.
-#include "linear_f32.h"
+#include "linear_bf16.h"
+#include "linear_s4.h"
 
 namespace duologue {
 namespace DUOLOGUE_ISA {
@@ -15,7 +16,7 @@ static inline IntLanes join(IntLanes low, IntLanes high) {
 template <int64_t ROWS>
 static void pass_s8(const LinearTask& task, int64_t panel, int64_t row) {
   const int64_t padded = round_up(task.w.in, 4);
-  const uint8_t* w = task.w.s8 + panel * kPanelS8 * padded;
+  const uint8_t* w = static_cast<const uint8_t*>(task.w.data) + panel * kPanelS8 * padded;
   const int8_t* x = task.x_s8 + row * task.s8_stride;
   IntLanes total[ROWS][kQuads] = {};
   for (int64_t i = 0; i < padded; i += 4, w += 4 * kPanelS8) {
@@ -54,7 +55,7 @@ void linear_s8(const LinearTask& task, const Tile& tile) {
   run_passes(kPasses, 2, task, tile);
 }
 
-const Kernels kernels = make_kernels("avx2", kPanelF32, kPanelS8, 0);
+const Kernels kernels = make_kernels("avx2", kPanelF32, kPanelS8, kPanelS4, 0);
 
 }  // namespace DUOLOGUE_ISA
 }  // namespace duologue

@@ -4,7 +4,7 @@
 namespace duologue {
 namespace DUOLOGUE_ISA {
 
-const Kernels kernels = make_kernels("avx512", kPanelF32, kPanelS8, 128);
+const Kernels kernels = make_kernels("avx512", kPanelF32, kPanelS8, kPanelS4, kWeightOffset);
 
 }  // namespace DUOLOGUE_ISA
 }  // namespace duologue

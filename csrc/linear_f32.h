@@ -34,7 +34,7 @@ static void run_passes(const Pass* passes, int64_t most, const LinearTask& task,
 template <int64_t ROWS>
 static void pass_f32(const LinearTask& task, int64_t panel, int64_t row) {
   const int64_t in = task.w.in;
-  const float* w = task.w.f32 + panel * kPanelF32 * in;
+  const float* w = static_cast<const float*>(task.w.data) + panel * kPanelF32 * in;
   const float* x = task.x_f32 + row * in;
   Lanes total[ROWS][kPanelVectors] = {};
   for (int64_t i = 0; i < in; ++i, w += kPanelF32) {

@@ -1,5 +1,6 @@
 // y = x W^T for any processor: plain loops that a compiler vectorises.
-#include "linear_f32.h"
+#include "linear_bf16.h"
+#include "linear_s4.h"
 
 namespace duologue {
 namespace DUOLOGUE_ISA {
@@ -19,7 +20,7 @@ void linear_s8(const LinearTask& task, const Tile& tile) {
   const int64_t padded = round_up(task.w.in, 4);
   int16_t wide[kChunk];
   for (int64_t o = tile.panel_begin; o < tile.panel_end; ++o) {
-    const int8_t* w = reinterpret_cast<const int8_t*>(task.w.s8) + o * padded;
+    const int8_t* w = static_cast<const int8_t*>(task.w.data) + o * padded;
     for (int64_t row = tile.row_begin; row < tile.row_end; row += kRows) {
       const int64_t rows = tile.row_end - row < kRows ? tile.row_end - row : kRows;
       const int8_t* x = task.x_s8 + row * task.s8_stride;
@@ -38,7 +39,7 @@ void linear_s8(const LinearTask& task, const Tile& tile) {
   }
 }
 
-const Kernels kernels = make_kernels("portable", kPanelF32, 1, 0);
+const Kernels kernels = make_kernels("portable", kPanelF32, 1, kPanelS4, 0);
 
 }  // namespace DUOLOGUE_ISA
 }  // namespace duologue

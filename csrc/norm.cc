@@ -17,6 +17,18 @@ static float max_of(const float* x, int64_t n) {
   return max_lanes(top);
 }
 
+void to_pairs(const float* x, uint32_t* pairs, int64_t n) {
+  int64_t i = 0;
+#if defined(__AVX512BF16__)
+  for (; i + 32 <= n; i += 32) {
+    const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i));
+    _mm512_storeu_si512(pairs + i / 2, (__m512i)both);
+  }
+#endif
+  for (; i + 1 < n; i += 2) pairs[i / 2] = bf16_pair(x[i], x[i + 1]);
+  if (i < n) pairs[i / 2] = bf16_bits(x[i]);
+}
+
 QuantizedRow quantize(const float* x, int8_t* q, int64_t n, int64_t padded) {
   Lanes top = Lanes{};
   int64_t i = 0;

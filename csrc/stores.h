@@ -102,16 +102,6 @@ struct StoreBf16 {
     for (int64_t r = 0; r < ROWS; ++r) to_pairs(scores + r * *stride, pairs + r * *stride, *stride);
     return pairs;
   }
-
- private:
-  static void to_pairs(const float* x, uint32_t* pairs, int64_t n) {
-    int64_t i = 0;
-    for (; i + 32 <= n; i += 32) {
-      const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i));
-      _mm512_storeu_si512(pairs + i / 2, (__m512i)both);
-    }
-    for (; i < n; i += 2) pairs[i / 2] = bf16_pair(x[i], x[i + 1]);
-  }
 #else
   using Query = float;
   using Weight = float;

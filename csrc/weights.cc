@@ -1,4 +1,6 @@
 // Weights: checked against what the configuration asks for, then packed.
+#include <algorithm>
+#include <cmath>
 #include <set>
 #include <stdexcept>
 
@@ -56,7 +58,27 @@ class WeightReader {
                           text(shape));
       return nullptr;
     }
+    if (!is_finite(found->second)) {
+      problems_.push_back(name + " holds values that are no finite numbers");
+      return nullptr;
+    }
     return &found->second;
+  }
+
+  // Bytes are numbers always; their scales and other values may not be.
+  static bool is_finite(const WeightView& view) {
+    const auto all_finite = [](const float* x, int64_t n) {
+      return std::all_of(x, x + n, [](float value) { return std::isfinite(value); });
+    };
+    int64_t size = 1;
+    for (const int64_t n : view.shape) size *= n;
+    if (view.f32 != nullptr) return all_finite(view.f32, size);
+    if (view.bf16 != nullptr) {
+      return std::all_of(view.bf16, view.bf16 + size,
+                         [](uint16_t value) { return (value & 0x7F80) != 0x7F80; });
+    }
+    const int64_t groups = view.s4 == nullptr ? 1 : (view.shape[1] + kGroup - 1) / kGroup;
+    return all_finite(view.scale, view.shape[0] * groups);
   }
 
   const Kernels& kernels_;

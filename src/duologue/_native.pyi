@@ -96,8 +96,12 @@ class DecoderState:
 class Model:
     """Packed weights, threads and scratch memory. Passes of one model run one after another.
 
-    f32          name -> float32 array
-    s8           name -> (int8 values [out, in], float32 scale [out])
+    weights      name -> one of
+                   float32 array
+                   uint16 array, the upper halves of float32 (bf16)
+                   int8 [out, in], float32 scale [out]
+                   uint8 [out, ceil(in/2)], float32 scale [out, ceil(in/32)], in: 4 bits, the first
+                   of two inputs in the lower half, 8 added
     store        f32 or bf16, for keys and values
     cache_bytes  most bytes of keys and values
     ValueError lists every weight that is missing, surplus, misshapen or of the wrong type.
@@ -106,8 +110,7 @@ class Model:
     def __new__(
         cls,
         config: ModelConfig,
-        f32: dict[str, Any],
-        s8: dict[str, tuple[Any, Any]],
+        weights: dict[str, Any],
         threads: int,
         isa: str = "",
         store: str = "f32",
@@ -155,6 +158,12 @@ class kernels:  # noqa: N801 (a submodule)
     def linear_f32(x: _F32, w: _F32, threads: int, isa: str) -> _F32: ...
     @staticmethod
     def linear_s8(x: _F32, w: _S8, scale: _F32, threads: int, isa: str) -> _F32: ...
+    @staticmethod
+    def linear_bf16(x: _F32, w: npt.NDArray[np.uint16], threads: int, isa: str) -> _F32: ...
+    @staticmethod
+    def linear_s4(
+        x: _F32, w: npt.NDArray[np.uint8], scale: _F32, threads: int, isa: str
+    ) -> _F32: ...
     @staticmethod
     def rotate(x: _F32, cosine: _F32, sine: _F32, heads: int, isa: str) -> _F32: ...
     @staticmethod

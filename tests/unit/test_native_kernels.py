@@ -80,6 +80,42 @@ def test_linear_s8_applies_the_scales_of_rows_and_outputs(isa: str) -> None:
     np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
+@every_isa
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 300, 64), (3, 65, 7), (13, 64, 130)])
+def test_linear_bf16_is_the_product_with_rounded_weights(
+    isa: str, shape: tuple[int, int, int]
+) -> None:
+    rows, width, outputs = shape
+    x, w = formulas.round_to_bf16(normal(1, rows, width)), normal(2, outputs, width)
+    halves = (formulas.round_to_bf16(w).view(np.uint32) >> 16).astype(np.uint16)
+    expected = formulas.exact(x) @ formulas.exact(formulas.round_to_bf16(w)).T
+    result = kernels.linear_bf16(x, halves, 1, isa)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    isa=st.sampled_from(ISAS),
+    rows=st.integers(1, 9),
+    width=st.integers(1, 140),
+    outputs=st.integers(1, 140),
+    seed=st.integers(0, 2**16),
+)
+def test_linear_s4_is_the_product_of_bytes_and_nibbles_by_groups(
+    isa: str, rows: int, width: int, outputs: int, seed: int
+) -> None:
+    x = bytes_with_largest_127(seed, rows, width)
+    generator = np.random.default_rng(seed + 1)
+    w = generator.integers(-8, 8, (outputs, width))
+    nibbles = np.pad(w + 8, ((0, 0), (0, width % 2))).astype(np.uint8)
+    packed = nibbles[:, ::2] | nibbles[:, 1::2] << 4
+    num_groups = -(-width // 32)
+    scale = generator.uniform(0.5, 2.0, (outputs, num_groups)).astype(np.float32)
+    expected = x.astype(np.float64) @ (w * np.repeat(scale, 32, axis=1)[:, :width]).T
+    result = kernels.linear_s4(x, packed, scale, 1, isa)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-2)
+
+
 def test_linear_s8_gives_the_same_bits_on_every_isa() -> None:
     x, w = normal(5, 11, 96), normal(6, 75, 96)
     values, scale = formulas.quantize(w)
@@ -249,6 +285,8 @@ WRONG_TYPES = {
 }
 WRONG_SHAPES = {
     "linear_f32": lambda: kernels.linear_f32(X, np.ones((3, 5), np.float32), 1, ISA),
+    "linear_bf16": lambda: kernels.linear_bf16(X, np.ones((3, 5), np.uint16), 1, ISA),
+    "linear_s4": lambda: kernels.linear_s4(X, np.ones((3, 4), np.uint8), X[:, :1].copy(), 1, ISA),
     "linear_s8 scale": lambda: kernels.linear_s8(X, X.astype(np.int8), X[0], 1, ISA),
     "rms_norm": lambda: kernels.rms_norm(X, np.ones(5, np.float32), 1e-6, ISA),
     "silu_mul": lambda: kernels.silu_mul(np.ones((1, 3), np.float32), ISA),

@@ -368,6 +368,22 @@ def test_a_norm_cannot_be_int8(tiny_config: MakeConfig, tiny_weights: MakeWeight
         Forward(config, tiny_weights(config) | {"encoder.norm.weight": vector}, threads=1)
 
 
+@pytest.mark.parametrize("name", ["embed.weight", "encoder.norm.weight"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_named(
+    name: str, value: float, tiny_config: MakeConfig, tiny_weights: MakeWeights
+) -> None:
+    config = tiny_config()
+    weights = tiny_weights(config)
+    weights[name].flat[3] = value  # type: ignore[union-attr]
+    with pytest.raises(CheckpointError, match=f"{name} holds values that are no finite numbers"):
+        Forward(config, weights, threads=1)
+    weights = quantize_weights(tiny_weights(config))
+    weights["embed.weight"].scale[3] = value  # type: ignore[union-attr]
+    with pytest.raises(CheckpointError, match=r"embed\.weight holds values"):
+        Forward(config, weights, threads=1)
+
+
 @pytest.mark.parametrize("threads", [0, -1, 257])
 def test_a_wrong_number_of_threads_is_refused(
     threads: int, tiny_config: MakeConfig, tiny_weights: MakeWeights

@@ -66,18 +66,18 @@ class Forward:
             self.isa = _native.default_isa()
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        f32: dict[str, npt.NDArray[np.float32]] = {}
-        s8: dict[str, tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]] = {}
+        arrays: dict[str, Any] = {}
         for name, weight in weights.items():
             if isinstance(weight, QuantizedWeight):
                 values = np.ascontiguousarray(weight.values)
-                s8[name] = (values, np.ascontiguousarray(weight.scale))
+                arrays[name] = (values, np.ascontiguousarray(weight.scale))
             else:
-                f32[name] = np.ascontiguousarray(weight)
-        store = "bf16" if s8 else "f32"
+                arrays[name] = np.ascontiguousarray(weight)
+        is_f32 = all(getattr(array, "dtype", None) == np.float32 for array in arrays.values())
+        store = "f32" if is_f32 else "bf16"
         limit = DEFAULT_CACHE_BYTES if cache_bytes is None else cache_bytes
         try:
-            self._model = _native.Model(config, f32, s8, self.threads, self.isa, store, limit)
+            self._model = _native.Model(config, arrays, self.threads, self.isa, store, limit)
         except ValueError as error:
             raise CheckpointError(str(error)) from None
 

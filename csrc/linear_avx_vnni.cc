@@ -1,0 +1,10 @@
+// The kernels for AVX2 with VNNI.
+#include "linear_vnni.h"
+
+namespace duologue {
+namespace DUOLOGUE_ISA {
+
+const Kernels kernels = make_kernels("avx_vnni", kPanelF32, kPanelS8, kPanelS4, kWeightOffset);
+
+}  // namespace DUOLOGUE_ISA
+}  // namespace duologue
