@@ -116,6 +116,8 @@ def test_every_shipped_recipe_is_valid(path: Path) -> None:
         {"beam_size": 0},
         {"beam_size": 4, "temperature": 1.0},
         {"num_hypotheses": 2},
+        {"num_hypotheses": 65, "temperature": 1.0},
+        {"seed": -1},
         {"top_p": 0.0},
         {"temperature": -1.0},
         {"repetition_penalty": 0.0},

@@ -22,6 +22,7 @@ OPTIONS = st.sampled_from(
         Options(max_tokens=5, beam_size=3, patience=2.0),
         Options(max_tokens=7, temperature=1.0, seed=3),
         Options(max_tokens=7, temperature=0.7, top_k=3, top_p=0.9, seed=4),
+        Options(max_tokens=7, temperature=1.5, num_hypotheses=3, seed=5),
     ]
 )
 SOURCES = st.lists(st.integers(0, 9), max_size=3).map(lambda ids: FakeMemory(tuple(ids)))

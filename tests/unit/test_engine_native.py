@@ -23,6 +23,7 @@ OPTIONS = st.sampled_from(
         Options(max_tokens=20, no_repeat_ngram_size=3),
         Options(max_tokens=7, beam_size=3, num_hypotheses=3),
         Options(max_tokens=9, temperature=0.8, top_p=0.9, seed=11),
+        Options(max_tokens=9, temperature=1.2, num_hypotheses=3, seed=12),
     ]
 )
 REQUESTS = st.lists(

@@ -98,7 +98,7 @@ class Engine:
         kind = BeamSearch if options.beam_size > 1 else SingleSearch
         search = kind(state, prefix_ids, self._eos_id, options, record_attention)
         with self._changed:
-            request = Request(next(self._ids), search, options.beam_size)
+            request = Request(next(self._ids), search, options.num_rows)
             self._scheduler.add(request)
             self._live[request.request_id] = request
         return request.request_id
@@ -177,15 +177,18 @@ class Engine:
         running = list(self._scheduler.running)
         if not running:
             return []
-        states = [state for request in running for state in request.search.states]
         next_ids = [idx for request in running for idx in request.search.next_ids]
-        scores = Scores.of(self._forward.decode_step(states, next_ids), self._suppressed)
+        num_rows = [len(request.search.states) for request in running]
+        # The list of states is gone before the searches let go of some of them.
+        logits = self._forward.decode_step(
+            [state for request in running for state in request.search.states], next_ids
+        )
+        scores = Scores.of(logits, self._suppressed)
         progress: list[Progress] = []
         first = 0
-        for request in running:
-            num_rows = len(request.search.states)
+        for request, rows in zip(running, num_rows, strict=True):
             step = request.search.advance(scores, first)
-            first += num_rows
+            first += rows
             progress.append(Progress(request.request_id, *step))
             if step.finished is not None:
                 self._scheduler.finish(request)
@@ -278,7 +281,7 @@ class Engine:
         finished: dict[int, Finished] = {}
         order: list[int] = []
         mailbox = deque[Progress]()
-        room = max(1, self._scheduler.max_rows // options.beam_size)
+        room = max(1, self._scheduler.max_rows // options.num_rows)
         remaining = iter(sources)
         try:
             while True:

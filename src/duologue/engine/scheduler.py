@@ -60,7 +60,7 @@ class Scheduler:
         """Queue a request. Raises EngineError if it could never run."""
         if request.num_rows > self.max_rows:
             raise EngineError(
-                f"the request needs {request.num_rows} rows (beam_size), "
+                f"the request needs {request.num_rows} rows (beam_size or num_hypotheses), "
                 f"the engine has {self.max_rows}"
             )
         self.waiting.append(request)
