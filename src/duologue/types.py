@@ -1,6 +1,7 @@
 """Plain values that cross layers: what is said, what is asked for, and what comes back.
 
 Turn, Options            what goes in
+EngineOptions            how much is done at the same time
 Commit, Revise, Done     what comes out while a reply streams (`Event`)
 Result and its parts     what a finished reply says of itself
 """
@@ -78,6 +79,29 @@ class Options:
     def num_rows(self) -> int:
         """Most hypotheses that are decoded side by side."""
         return max(self.beam_size, self.num_hypotheses)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How many requests are decoded together, and how many may wait.
+
+    max_rows         most hypotheses, of all requests, in one decoding step
+    max_gap_ms       after a decoding step's tokens, prompts that wait are encoded for this long at
+                     most before the next step begins; one chunk of a prompt is always done
+    max_waiting      most requests that wait to be admitted; further ones are refused (overloaded)
+    max_client_waiting  the same for the requests of one client
+    """
+
+    max_rows: int = 64
+    max_gap_ms: float = 50.0
+    max_waiting: int = 4096
+    max_client_waiting: int = 1024
+
+    def __post_init__(self) -> None:
+        _require(self.max_rows >= 1, "max_rows must be at least 1")
+        _require(self.max_gap_ms >= 0, "max_gap_ms must not be negative")
+        _require(self.max_waiting >= 1, "max_waiting must be at least 1")
+        _require(self.max_client_waiting >= 1, "max_client_waiting must be at least 1")
 
 
 def _require(condition: bool, problem: str) -> None:

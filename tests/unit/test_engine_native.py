@@ -14,7 +14,7 @@ from duologue.engine.engine import Engine, Finished
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
 from duologue.engine.trie import score_labels
-from duologue.types import Options
+from duologue.types import EngineOptions, Options
 
 EOS = 1
 OPTIONS = st.sampled_from(
@@ -60,7 +60,7 @@ def memory_of(forward: Forward, ids: list[int]) -> Memory:
 def test_requests_that_join_and_leave_get_what_they_would_get_alone(
     forward: Forward, requests: list
 ) -> None:
-    engine = Engine(forward, EOS, max_rows=6)
+    engine = Engine(forward, EOS, EngineOptions(max_rows=6))
     expected = {}
     found: dict[int, Finished] = {}
 

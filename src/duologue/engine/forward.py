@@ -1,6 +1,8 @@
 """Encode a turn, decode a step: the native module behind three calls.
 
 Forward            .encode appends to a memory, .start begins to decode one, .decode_step goes on
+Encoding           a turn that is encoded piece by piece; made by .begin_encode
+Pool               where encoded turns and decoder states lie, and how much of it is taken
 DecoderState       what one decoding row carries; made by .start and .fork, described in _native.pyi
 default_threads    how many threads a model should use here
 
@@ -10,8 +12,9 @@ Everything is ids and arrays; nothing here knows text, or whether the model is r
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +26,53 @@ from duologue.config import ModelConfig
 from duologue.engine.memory import Memory, Segment
 from duologue.errors import CheckpointError, ConfigError, EngineError
 
-__all__ = ["DecoderState", "Forward", "default_threads"]
+__all__ = ["DecoderState", "Encoding", "Forward", "Pool", "default_threads"]
 
 # The layers of the models this engine is made for are too narrow to feed more.
 MAX_DEFAULT_THREADS = 8
 
+_BLOCK = 16  # keys and values are stored in blocks of so many tokens
+
 _SYS = Path("/sys")
 _PROC = Path("/proc")
+
+
+class Pool(Protocol):
+    """The bytes that encoded segments and decoder states of one model share."""
+
+    @property
+    def limit_bytes(self) -> int:
+        """Most that may be taken."""
+
+    @property
+    def used_bytes(self) -> int:
+        """What is taken now, by whomever."""
+
+    def check(self) -> None:
+        """Raise AssertionError if an invariant of the pool is broken."""
+
+
+class Encoding:
+    """A segment on its way into a memory: call advance until it is finished, then take memory.
+
+    Dropping it half way frees all that it has. Here one chunk is the whole segment.
+    """
+
+    def __init__(self, encode: Callable[[], Memory]) -> None:
+        self._encode = encode
+        self._memory: Memory | None = None
+
+    def advance(self) -> bool:
+        """Do a bounded piece of the work; True once it is finished. Raises as Forward.encode."""
+        if self._memory is None:
+            self._memory = self._encode()
+        return True
+
+    @property
+    def memory(self) -> Memory:
+        """The longer memory, once advance has returned True."""
+        assert self._memory is not None, "the encoding is not finished"
+        return self._memory
 
 
 class Forward:
@@ -40,6 +83,8 @@ class Forward:
              the caller may free them. Matrices are computed in the precision they are given in.
     threads  threads of one forward pass, the caller's included; None is default_threads()
 
+    pool     where segments and decoder states lie; None: wherever there is room, without a limit
+
     May be called from several threads: passes of one model run one after another.
     Raises CheckpointError if the weights do not fit the config, ConfigError for a wrong number of
     threads or an unknown instruction set in the environment variable DUOLOGUE_ISA.
@@ -47,6 +92,7 @@ class Forward:
 
     def __init__(self, config: ModelConfig, weights: Weights, threads: int | None = None) -> None:
         self.config = config
+        self.pool: Pool | None = None
         self.threads = default_threads() if threads is None else threads
         if not 1 <= self.threads <= 256:
             raise ConfigError(f"threads must be between 1 and 256, not {self.threads}")
@@ -86,6 +132,26 @@ class Forward:
             raise EngineError(str(error)) from None
         segment = Segment(tuple(ids), is_document, encoded.start, encoded)
         return Memory((*memory.segments, segment), len(ids), memory.num_tokens)
+
+    def begin_encode(
+        self, ids: Sequence[int], memory: Memory, is_document: bool = False
+    ) -> Encoding:
+        """As encode, but in chunks between which something else may be done."""
+        return Encoding(lambda: self.encode(ids, memory, is_document))
+
+    def request_bytes(self, num_source_tokens: int, num_target_tokens: int, num_rows: int) -> int:
+        """Most bytes for one new segment, and num_rows decoder states that are fed so many tokens.
+
+        Recorded attention is not counted.
+        """
+        width, num_layers = self.config.d_model, self.config.num_decoder_layers
+        num_source = -(-num_source_tokens // _BLOCK) * _BLOCK
+        num_target = -(-num_target_tokens // _BLOCK) * _BLOCK
+        if self.config.cell == "gru":
+            carried = 4 * width * self.config.num_encoder_layers if num_source_tokens else 0
+            return 8 * width * num_source + carried + 4 * width * num_layers * num_rows
+        source = num_source * (self.config.num_encoder_layers + num_layers)
+        return 8 * width * (source + num_rows * num_target * num_layers)
 
     def start(self, memory: Memory, record_attention: bool = False) -> DecoderState:
         """A decoder that was fed nothing yet and reads `memory`; copies nothing.

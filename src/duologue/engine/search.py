@@ -21,6 +21,7 @@ from duologue.types import FinishReason, Options
 
 if TYPE_CHECKING:
     from duologue.engine.forward import DecoderState
+    from duologue.engine.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,15 @@ class Finished:
     hypotheses  never empty; best first, samples in the order of their random numbers
     attention   [T, S] float32: for each id of the best hypothesis, the share of its
                 cross-attention on each token of the memory; None unless it was asked for
+    memory      what the decoder read, if the request brought sources to encode; None without, and
+                if it was ended from outside
+    problem     why, if the finish_reason is "error"
     """
 
     hypotheses: tuple[Hypothesis, ...]
     attention: Floats | None = None
+    memory: Memory | None = None
+    problem: str = ""
 
     @property
     def best(self) -> Hypothesis:
