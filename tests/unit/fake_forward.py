@@ -128,8 +128,9 @@ class FakeState:
 class FakeForward:
     """decode_step gives normal noise, seeded by memory and all ids fed so far.
 
-    log      "chunk" and "step" in the order they were computed
-    problem  what the encoder raises, if anything
+    unlikely_id  is never the most likely one: an end token that does not come by itself
+    log          "chunk" and "step" in the order they were computed
+    problem      what the encoder raises, if anything
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class FakeForward:
         pool_bytes: int | None = None,
         chunk_s: float = 0.0,
         step_s: float = 0.0,
+        unlikely_id: int | None = None,
     ) -> None:
         self.config = SimpleNamespace(
             vocab_size=vocab_size, max_positions=max_positions, encoder_mask="block_causal"
@@ -149,6 +151,7 @@ class FakeForward:
         self.clock = FakeClock()
         self.chunk_s = chunk_s
         self.step_s = step_s
+        self.unlikely_id = unlikely_id
         self.batch_sizes: list[int] = []
         self.log: list[str] = []
         self.fails_at_step: int | None = None
@@ -176,6 +179,8 @@ class FakeForward:
     def logits_after(self, memory: FakeMemory, fed: list[int]) -> np.ndarray:
         random = np.random.default_rng([len(memory.ids), *memory.ids, *fed])
         noise = random.standard_normal(self.config.vocab_size, dtype=np.float32)
+        if self.unlikely_id is not None:
+            noise[self.unlikely_id] = -50
         return noise * np.float32(self.spread)
 
     def decode_step(self, states: list[FakeState], ids: list[int]) -> np.ndarray:
