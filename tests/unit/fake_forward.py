@@ -97,7 +97,7 @@ class FakeEncoding:
         return FakeMemory((*before.ids, *self._ids), (*before.pages, *self._pages))
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeState:
     memory: FakeMemory
     fed: list[int] = field(default_factory=list)

@@ -10,7 +10,7 @@ import pytest
 from duologue import config
 from duologue.config import ModelConfig, Recipe, TrainConfig, load_recipe
 from duologue.errors import ConfigError, InputError
-from duologue.types import Options
+from duologue.types import EngineOptions, Options
 
 RECIPE = """
 output: runs/x
@@ -129,3 +129,12 @@ def test_every_shipped_recipe_is_valid(path: Path) -> None:
 def test_impossible_decoding_options_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         Options(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"max_rows": 0}, {"max_gap_ms": -1.0}, {"max_waiting": 0}, {"max_client_waiting": 0}],
+)
+def test_impossible_engine_options_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(values))):
+        EngineOptions(**values)

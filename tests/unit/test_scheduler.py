@@ -8,9 +8,10 @@ import sys
 import threading
 from collections import Counter, deque
 from dataclasses import replace
+from weakref import WeakSet
 
 import pytest
-from fake_forward import PAGE_BYTES, FakeForward, FakeMemory
+from fake_forward import PAGE_BYTES, FakeForward, FakeMemory, FakeState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -346,6 +347,39 @@ def test_requests_that_do_not_fit_together_run_one_after_another() -> None:
         engine.check(held_bytes=0)
     assert max(forward.batch_sizes) == 2  # 5 pages each
     assert forward.pool.most_used_bytes == PAGE_BYTES * 10  # type: ignore[union-attr]
+
+
+def test_what_a_request_has_taken_of_its_reservation_is_not_counted_as_held() -> None:
+    engine, _ = make(pool_bytes=PAGE_BYTES * 11, unlikely_id=EOS)
+    for _ in range(2):  # 5 pages each, 4 of them for the source; that of a state counts twice
+        add(engine, sources=[EncodeItem((2,) * 16)])
+        engine.step()
+    assert len(admitted(engine)) == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(max_tokens=9, beam_size=4, patience=3.0),
+        Options(max_tokens=9, temperature=1.5, num_hypotheses=4, seed=1),
+    ],
+)
+def test_a_request_never_has_more_states_than_the_rows_it_reserved(options, monkeypatch) -> None:
+    states: WeakSet[FakeState] = WeakSet()
+    counts: list[int] = []
+    begin = FakeState.__init__
+
+    def counted(self: FakeState, *args, **settings) -> None:
+        begin(self, *args, **settings)
+        states.add(self)
+        counts.append(len(states))
+
+    monkeypatch.setattr(FakeState, "__init__", counted)
+    for source in range(20):
+        make()[0].generate(FakeMemory((source,)), (0,), options)
+        assert len(states) == 0
+    assert max(counts) == 4
+    assert len(counts) > 4 * 20
 
 
 def test_memories_that_are_held_elsewhere_count_against_the_pool() -> None:
