@@ -82,6 +82,23 @@ def test_a_late_stream_gets_the_memory_too() -> None:
     assert all(one.memory is None for one in rest)
 
 
+def test_a_stream_that_begins_while_a_step_runs_gets_the_memory_once(monkeypatch) -> None:
+    engine, forward = make()
+    request_id = engine.add(EMPTY, (0,), GREEDY, sources=[item(3)])
+    streams = []
+    decode_step = forward.decode_step
+
+    def subscribe_and_decode(states, ids):
+        if not streams:
+            streams.append(engine.stream(request_id))  # as another thread might
+        return decode_step(states, ids)
+
+    monkeypatch.setattr(forward, "decode_step", subscribe_and_decode)
+    engine.step()
+    progress = list(streams[0])
+    assert [one.memory is not None for one in progress] == [True] + [False] * 5
+
+
 def test_prompts_are_encoded_between_the_steps_of_a_running_stream_within_the_gap() -> None:
     engine, forward = make(EngineOptions(max_gap_ms=25), chunk_s=0.01, step_s=0.002)
     engine.add(EMPTY, (0,), replace(GREEDY, max_tokens=20))

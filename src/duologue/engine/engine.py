@@ -16,12 +16,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
-from itertools import accumulate, count, islice
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from duologue.engine.request import EncodeItem, Progress, Prompt, Request, Status
+from duologue.engine.request import (
+    EncodeItem,
+    Progress,
+    Prompt,
+    Request,
+    Status,
+    most_bytes,
+    require_possible,
+)
 from duologue.engine.sampling import Scores
 from duologue.engine.scheduler import Scheduler
 from duologue.engine.search import Finished, Hypothesis
@@ -87,62 +95,18 @@ class Engine:
         Raises EngineError, with the sizes, if the request could never be served, for ids that do
         not exist, and for the memory of another model; OverloadedError if too many wait already.
         """
-        self._require_fit(memory, prefix_ids, options, sources)
+        prompt = Prompt(tuple(prefix_ids), options, record_attention)
+        items = [EncodeItem(tuple(ids), is_document) for ids, is_document in sources]
+        require_possible(self._forward.config, memory, prompt, items)
         if memory.num_tokens:
             self._forward.start(memory)  # refuses the memory of another model
-        prompt = Prompt(tuple(prefix_ids), options, record_attention)
-        num_bytes = self._num_bytes(memory, prompt, sources)
-        items = deque(EncodeItem(tuple(ids), is_document) for ids, is_document in sources)
+        num_bytes = most_bytes(self._forward, memory, prompt, items)
         with self._turns.lock:
             number = next(self._ids)
-            request = Request(number, client, prompt, memory, items, num_bytes)
+            request = Request(number, client, prompt, memory, deque(items), num_bytes)
             self._scheduler.add(request)
             self._live[number] = request
         return number
-
-    def _require_fit(
-        self,
-        memory: Memory,
-        prefix_ids: Sequence[int],
-        options: Options,
-        sources: Sequence[EncodeItem],
-    ) -> None:
-        limit = self._forward.config.max_positions
-        if not prefix_ids:
-            raise EngineError("the decoder's prefix is empty")
-        self._require_known("the prefix", prefix_ids)
-        for source in sources:
-            if not source.ids:
-                raise EngineError("a source to encode is empty")
-            self._require_known("a source", source.ids)
-        if len(prefix_ids) + options.max_tokens > limit:
-            raise EngineError(
-                f"a prefix of {len(prefix_ids)} tokens and max_tokens {options.max_tokens} "
-                f"are more than the model's {limit} positions"
-            )
-        num_tokens = memory.num_tokens + sum(len(source.ids) for source in sources)
-        if num_tokens > limit:
-            raise EngineError(
-                f"the memory has {num_tokens} tokens, sources included, "
-                f"the model reads at most {limit}"
-            )
-
-    def _require_known(self, name: str, ids: Sequence[int]) -> None:
-        vocab_size = self._forward.config.vocab_size
-        if not all(0 <= idx < vocab_size for idx in ids):
-            raise EngineError(f"{name} holds ids outside of the vocabulary of {vocab_size}")
-
-    def _num_bytes(self, memory: Memory, prompt: Prompt, sources: Sequence[EncodeItem]) -> int:
-        """Most bytes of the pool that a request takes at any time."""
-        if self._forward.pool is None:
-            return 0
-        need = self._forward.request_bytes
-        lengths = [len(source.ids) for source in sources]
-        if self._forward.config.encoder_mask == "full":
-            # Everything is encoded again with each source; the last two exist at the same time.
-            lengths = list(accumulate(lengths, initial=memory.num_tokens))[1:][-2:]
-        num_bytes = need(0, prompt.num_target_tokens, prompt.options.num_rows)
-        return num_bytes + sum(need(length, 0, 0) for length in lengths)
 
     def abort(self, request_id: int) -> None:
         """End a request at the next step, which frees its memory; unknown ids are ignored."""
@@ -278,6 +242,7 @@ class Engine:
         for item in progress:
             request = self._live[item.request_id]
             request.committed_ids += item.committed_ids
+            request.delivered_memory = item.memory or request.delivered_memory
             if item.request_id in self._mailboxes:
                 self._mailboxes[item.request_id].put(item)
             if item.finished is not None:
@@ -313,7 +278,7 @@ class Engine:
             if request is None or request_id in self._mailboxes:
                 raise EngineError(f"request {request_id} is unknown, over, or streamed already")
             self._mailboxes[request_id] = mailbox
-            ids, memory = tuple(request.committed_ids), request.reached_memory
+            ids, memory = tuple(request.committed_ids), request.delivered_memory
             if ids or memory is not None:
                 mailbox.put(Progress(request_id, ids, memory=memory))
 

@@ -4,6 +4,9 @@ EncodeItem   a segment that is to be encoded before decoding starts
 Progress     what a step brought a request
 Prompt       what the decoder is told, and how to decode
 Request      a prompt on its way: waiting, encoding, running, finished
+
+require_possible   refuses what can never be encoded or decoded
+most_bytes         what a request takes at most
 """
 
 from __future__ import annotations
@@ -12,13 +15,16 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from duologue.engine.beam import BeamSearch
 from duologue.engine.search import Finished, Hypothesis, Search, SingleSearch
+from duologue.errors import EngineError
 from duologue.types import FinishReason, Options
 
 if TYPE_CHECKING:
+    from duologue.config import ModelConfig
     from duologue.engine.forward import Encoding, Forward
     from duologue.engine.memory import Memory
 
@@ -64,6 +70,49 @@ class Prompt(NamedTuple):
         return len(self.prefix_ids) + self.options.max_tokens
 
 
+def require_possible(
+    config: ModelConfig, memory: Memory, prompt: Prompt, sources: Sequence[EncodeItem]
+) -> None:
+    """Raise EngineError, with the sizes, for what no model of these sizes can encode or decode."""
+    limit = config.max_positions
+    if not prompt.prefix_ids:
+        raise EngineError("the decoder's prefix is empty")
+    _require_known("the prefix", prompt.prefix_ids, config.vocab_size)
+    for source in sources:
+        if not source.ids:
+            raise EngineError("a source to encode is empty")
+        _require_known("a source", source.ids, config.vocab_size)
+    if prompt.num_target_tokens > limit:
+        raise EngineError(
+            f"a prefix of {len(prompt.prefix_ids)} tokens and max_tokens "
+            f"{prompt.options.max_tokens} are more than the model's {limit} positions"
+        )
+    num_tokens = memory.num_tokens + sum(len(source.ids) for source in sources)
+    if num_tokens > limit:
+        raise EngineError(
+            f"the memory has {num_tokens} tokens, sources included, the model reads at most {limit}"
+        )
+
+
+def _require_known(name: str, ids: Sequence[int], vocab_size: int) -> None:
+    if not all(0 <= idx < vocab_size for idx in ids):
+        raise EngineError(f"{name} holds ids outside of the vocabulary of {vocab_size}")
+
+
+def most_bytes(
+    forward: Forward, memory: Memory, prompt: Prompt, sources: Sequence[EncodeItem]
+) -> int:
+    """Most bytes of the pool that a request takes at any time; 0 without a pool."""
+    if forward.pool is None:
+        return 0
+    lengths = [len(source.ids) for source in sources]
+    if forward.config.encoder_mask == "full":
+        # Everything is encoded again with each source; the last two exist at the same time.
+        lengths = list(accumulate(lengths, initial=memory.num_tokens))[1:][-2:]
+    rows = forward.request_bytes(0, prompt.num_target_tokens, prompt.options.num_rows)
+    return rows + sum(forward.request_bytes(length, 0, 0) for length in lengths)
+
+
 class Status(Enum):
     """Where a request is on its way."""
 
@@ -84,6 +133,7 @@ class Request:
     claimed_bytes  what its sources take by now
     search         holds the rows and decides on them while the request is RUNNING
     committed_ids  every final id so far, for a reader that comes late
+    delivered_memory  what it was told of its sources, for the same
     is_aborted     the scheduler drops the request before the next step
     """
 
@@ -98,6 +148,7 @@ class Request:
     encoding: Encoding | None = None
     search: Search | None = None
     committed_ids: list[int] = field(default_factory=list)
+    delivered_memory: Memory | None = None
     is_aborted: bool = False
 
     def __post_init__(self) -> None:
@@ -140,4 +191,4 @@ class Request:
 
     def release(self) -> None:
         """Let go of all that it has taken from the pool."""
-        self.encoding = self.search = None
+        self.encoding = self.search = self.delivered_memory = None
