@@ -127,3 +127,25 @@ def test_the_turn_survives_a_step_that_fails_and_a_wait_that_is_interrupted() ->
         turns.run(fail, mailbox)
     assert woken == [1]
     assert mailbox not in turns._waiting
+
+
+def test_a_request_cannot_end_before_its_reader_is_there(monkeypatch) -> None:
+    engine = Engine(FakeForward(6, unlikely_id=EOS), EOS)  # type: ignore[arg-type]
+    subscribe = engine._subscribe
+
+    def after_a_step(request_id: int, mailbox: Mailbox) -> None:
+        other = threading.Thread(target=engine.step)  # ends the request if it can
+        other.start()
+        other.join(timeout=0.05)
+        assert other.is_alive(), "a step was made between adding and subscribing"
+        others.append(other)
+        subscribe(request_id, mailbox)
+
+    others: list[threading.Thread] = []
+    monkeypatch.setattr(engine, "_subscribe", after_a_step)
+    one_token = Options(max_tokens=1)
+    assert len(engine.generate(FakeMemory(), (0,), one_token).best.ids) == 1
+    assert len(engine.generate_batch([(FakeMemory(), (0,))], one_token)[0].best.ids) == 1
+    for other in others:
+        other.join(timeout=30)
+    engine.check()

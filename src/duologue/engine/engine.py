@@ -261,6 +261,21 @@ class Engine:
         self._subscribe(request_id, mailbox)
         return self._stream(request_id, mailbox)
 
+    def open_stream(
+        self,
+        memory: Memory,
+        prefix_ids: Sequence[int],
+        options: Options,
+        record_attention: bool = False,
+        sources: Sequence[EncodeItem] = (),
+        client: str = "",
+    ) -> Generator[Progress, None, None]:
+        """Add and stream in one: no other thread's step can end the request in between."""
+        with self._turns.lock:
+            return self.stream(
+                self.add(memory, prefix_ids, options, record_attention, sources, client)
+            )
+
     def _stream(self, request_id: int, mailbox: Mailbox) -> Generator[Progress, None, None]:
         try:
             while True:
@@ -306,8 +321,8 @@ class Engine:
         client: str = "",
     ) -> Finished:
         """Decode one request to its end; what it returns always has a best hypothesis."""
-        request_id = self.add(memory, prefix_ids, options, record_attention, sources, client)
-        finished = [progress.finished for progress in self.stream(request_id)][-1]
+        stream = self.open_stream(memory, prefix_ids, options, record_attention, sources, client)
+        finished = [progress.finished for progress in stream][-1]
         assert finished is not None  # the last progress of a stream says so
         return finished
 
@@ -327,8 +342,9 @@ class Engine:
         try:
             while True:
                 for memory, prefix_ids in islice(remaining, room + len(finished) - len(order)):
-                    order.append(self.add(memory, prefix_ids, options))
-                    self._subscribe(order[-1], mailbox)
+                    with self._turns.lock:  # no other thread's step can end it in between
+                        order.append(self.add(memory, prefix_ids, options))
+                        self._subscribe(order[-1], mailbox)
                 if len(finished) == len(order):
                     return [finished[request_id] for request_id in order]
                 self._wait(mailbox)
