@@ -144,11 +144,12 @@ class Conversation:
         asked, reading, num_trimmed = self._with_turn(before, "user", source)
         prefix = self._runtime.reply_prefix(asked.memory)
         options = self._runtime.fit(options, prefix)
-        engine = self._runtime.engine
-        request_id = engine.add(asked.memory, prefix, options, record_attention=True)
+        opened = self._runtime.engine.open_stream(
+            asked.memory, prefix, options, record_attention=True
+        )
         writer = _Writer(self._runtime.tokenizer)
         decode_s = 0.0
-        with contextlib.closing(engine.stream(request_id)) as stream:
+        with contextlib.closing(opened) as stream:
             finished = None
             while finished is None:
                 begun = time.perf_counter()

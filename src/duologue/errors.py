@@ -7,6 +7,7 @@
     ├── CheckpointError     a model folder or checkpoint that is missing, damaged or foreign
     ├── TrainingError       a run that cannot go on (non-finite losses, nothing to train on)
     └── EngineError         an inference request that cannot be served
+        └── OverloadedError     not now: tells when to try again
 
 Every class has a stable `code` (for programs) and an `exit_code` (for the command line).
 Anything else that escapes is a bug in Duologue.
@@ -68,3 +69,16 @@ class EngineError(DuologueError):
     """The engine cannot serve this request."""
 
     code = "engine_error"
+
+
+class OverloadedError(EngineError):
+    """Too many requests wait already; this one was not taken.
+
+    retry_after_s  when there is likely to be room again: an estimate from how fast requests ended
+    """
+
+    code = "overloaded"
+
+    def __init__(self, problem: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{problem}; try again in about {retry_after_s:.1f} s")

@@ -1,6 +1,7 @@
 """Plain values that cross layers: what is said, what is asked for, and what comes back.
 
 Turn, Options            what goes in
+EngineOptions            how much is done at the same time
 Commit, Revise, Done     what comes out while a reply streams (`Event`)
 Result and its parts     what a finished reply says of itself
 """
@@ -32,13 +33,15 @@ class Options:
     beam_size             1 is greedy or sampling; more is beam search
     length_penalty        a hypothesis is ranked by logprob / length ** length_penalty
     patience              beam search ends at beam_size * patience finished hypotheses
-    num_hypotheses        how many to return (`Result.alternatives` holds all but the first)
+    num_hypotheses        how many to return (`Result.alternatives` holds all but the first): the
+                          best of a beam, or as many samples that know nothing of each other
     temperature           0 is greedy; otherwise logits are divided by it and sampled
     top_k                 0 is off; keep the k most likely tokens
     top_p                 1 is off; keep the smallest set whose probability reaches p
     repetition_penalty    1 is off; Keskar et al. 2019 (arXiv:1909.05858, section 4.1)
     no_repeat_ngram_size  0 is off; never produce the same n-gram twice
-    seed                  None draws a fresh seed for each request
+    seed                  None draws a fresh seed for each request; the first of several samples is
+                          the one that the same seed gives alone
     """
 
     max_tokens: int = 128
@@ -57,11 +60,12 @@ class Options:
         _require(self.max_tokens >= 1, "max_tokens must be at least 1")
         _require(1 <= self.beam_size <= 64, "beam_size must be between 1 and 64")
         _require(self.patience > 0, "patience must be positive")
-        _require(
-            1 <= self.num_hypotheses <= max(1, self.beam_size),
-            "num_hypotheses must be between 1 and beam_size",
-        )
         _require(self.temperature >= 0, "temperature must not be negative")
+        _require(
+            1 <= self.num_hypotheses <= (64 if self.temperature > 0 else self.beam_size),
+            "num_hypotheses must be between 1 and beam_size; samples (temperature): 1 and 64",
+        )
+        _require(self.seed is None or self.seed >= 0, "seed must not be negative")
         _require(self.top_k >= 0, "top_k must not be negative")
         _require(0 < self.top_p <= 1, "top_p must be above 0 and at most 1")
         _require(self.repetition_penalty > 0, "repetition_penalty must be positive")
@@ -70,6 +74,34 @@ class Options:
             self.beam_size == 1 or self.temperature == 0,
             "beam search and sampling exclude each other: set beam_size to 1 or temperature to 0",
         )
+
+    @property
+    def num_rows(self) -> int:
+        """Most hypotheses that are decoded side by side."""
+        return max(self.beam_size, self.num_hypotheses)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How many requests are decoded together, and how many may wait.
+
+    max_rows         most hypotheses, of all requests, in one decoding step
+    max_gap_ms       after a decoding step's tokens, prompts that wait are encoded for this long at
+                     most before the next step begins; one chunk of a prompt is always done
+    max_waiting      most requests that wait to be admitted; further ones are refused (overloaded)
+    max_client_waiting  the same for the requests of one client
+    """
+
+    max_rows: int = 64
+    max_gap_ms: float = 50.0
+    max_waiting: int = 4096
+    max_client_waiting: int = 1024
+
+    def __post_init__(self) -> None:
+        _require(self.max_rows >= 1, "max_rows must be at least 1")
+        _require(self.max_gap_ms >= 0, "max_gap_ms must not be negative")
+        _require(self.max_waiting >= 1, "max_waiting must be at least 1")
+        _require(self.max_client_waiting >= 1, "max_client_waiting must be at least 1")
 
 
 def _require(condition: bool, problem: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from duologue import config
 from duologue.config import ModelConfig, Recipe, TrainConfig, load_recipe
 from duologue.errors import ConfigError, InputError
-from duologue.types import Options
+from duologue.types import EngineOptions, Options
 
 RECIPE = """
 output: runs/x
@@ -116,6 +116,8 @@ def test_every_shipped_recipe_is_valid(path: Path) -> None:
         {"beam_size": 0},
         {"beam_size": 4, "temperature": 1.0},
         {"num_hypotheses": 2},
+        {"num_hypotheses": 65, "temperature": 1.0},
+        {"seed": -1},
         {"top_p": 0.0},
         {"temperature": -1.0},
         {"repetition_penalty": 0.0},
@@ -127,3 +129,12 @@ def test_every_shipped_recipe_is_valid(path: Path) -> None:
 def test_impossible_decoding_options_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         Options(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"max_rows": 0}, {"max_gap_ms": -1.0}, {"max_waiting": 0}, {"max_client_waiting": 0}],
+)
+def test_impossible_engine_options_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(values))):
+        EngineOptions(**values)

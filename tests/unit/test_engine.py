@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from duologue.engine.engine import Engine, Finished
 from duologue.errors import EngineError
-from duologue.types import Options
+from duologue.types import EngineOptions, Options
 
 EOS = 1
 VOCAB = 6
@@ -22,6 +22,7 @@ OPTIONS = st.sampled_from(
         Options(max_tokens=5, beam_size=3, patience=2.0),
         Options(max_tokens=7, temperature=1.0, seed=3),
         Options(max_tokens=7, temperature=0.7, top_k=3, top_p=0.9, seed=4),
+        Options(max_tokens=7, temperature=1.5, num_hypotheses=3, seed=5),
     ]
 )
 SOURCES = st.lists(st.integers(0, 9), max_size=3).map(lambda ids: FakeMemory(tuple(ids)))
@@ -30,7 +31,8 @@ ADD = st.tuples(SOURCES, PREFIXES, OPTIONS)
 
 
 def make_engine(max_rows: int = 8) -> Engine:
-    return Engine(FakeForward(VOCAB), EOS, max_rows, suppressed_ids=(0,))  # type: ignore[arg-type]
+    options = EngineOptions(max_rows)
+    return Engine(FakeForward(VOCAB), EOS, options, suppressed_ids=(0,))  # type: ignore[arg-type]
 
 
 def alone(request) -> Finished:
@@ -112,7 +114,7 @@ def test_a_seed_decides_a_sample_and_no_seed_means_a_fresh_one() -> None:
 
 def test_requests_run_together_in_one_step() -> None:
     forward = FakeForward(VOCAB)
-    engine = Engine(forward, EOS, max_rows=3, suppressed_ids=(EOS,))  # type: ignore[arg-type]
+    engine = Engine(forward, EOS, EngineOptions(3), suppressed_ids=(EOS,))  # type: ignore[arg-type]
     for source in range(4):
         engine.add(FakeMemory((source,)), (0,), Options(max_tokens=2))
     while engine.step():
@@ -142,7 +144,7 @@ def test_first_in_the_queue_is_never_overtaken() -> None:
             "needs 9 rows .* the engine has 8",
         ),
         (FakeMemory(), (0, 2), Options(max_tokens=63), "prefix of 2 .* max_tokens 63 .* 64"),
-        (FakeMemory(tuple(range(65))), (0,), Options(max_tokens=1), "65 tokens, .* at most 64"),
+        (FakeMemory(tuple(range(65))), (0,), Options(max_tokens=1), "65 tokens.* at most 64"),
         (FakeMemory(), (), Options(max_tokens=1), "prefix is empty"),
     ],
 )
@@ -245,7 +247,7 @@ def test_a_source_that_fails_leaves_no_request_behind() -> None:
 
 def test_a_failing_step_ends_what_runs_and_the_engine_goes_on() -> None:
     forward = FakeForward(VOCAB)
-    engine = Engine(forward, EOS, max_rows=1, suppressed_ids=(EOS,))  # type: ignore[arg-type]
+    engine = Engine(forward, EOS, EngineOptions(1), suppressed_ids=(EOS,))  # type: ignore[arg-type]
     running = engine.stream(engine.add(FakeMemory((1,)), (0,), Options(max_tokens=5)))
     waiting = engine.stream(engine.add(FakeMemory((2,)), (0,), Options(max_tokens=5)))
     first = next(running)

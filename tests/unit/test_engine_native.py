@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 
 from duologue.checkpoint.weights import Weights, to_precision
 from duologue.config import ModelConfig
-from duologue.engine.engine import Engine, Finished
+from duologue.engine.engine import EncodeItem, Engine, Finished
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
 from duologue.engine.trie import score_labels
-from duologue.types import Options
+from duologue.errors import EngineError
+from duologue.types import EngineOptions, Options
 
 EOS = 1
 OPTIONS = st.sampled_from(
@@ -23,6 +25,7 @@ OPTIONS = st.sampled_from(
         Options(max_tokens=20, no_repeat_ngram_size=3),
         Options(max_tokens=7, beam_size=3, num_hypotheses=3),
         Options(max_tokens=9, temperature=0.8, top_p=0.9, seed=11),
+        Options(max_tokens=9, temperature=1.2, num_hypotheses=3, seed=12),
     ]
 )
 REQUESTS = st.lists(
@@ -59,7 +62,7 @@ def memory_of(forward: Forward, ids: list[int]) -> Memory:
 def test_requests_that_join_and_leave_get_what_they_would_get_alone(
     forward: Forward, requests: list
 ) -> None:
-    engine = Engine(forward, EOS, max_rows=6)
+    engine = Engine(forward, EOS, EngineOptions(max_rows=6))
     expected = {}
     found: dict[int, Finished] = {}
 
@@ -84,6 +87,69 @@ def test_requests_that_join_and_leave_get_what_they_would_get_alone(
         assert [h.ids for h in together] == [h.ids for h in alone.hypotheses]
         for one, other in zip(together, alone.hypotheses, strict=True):
             assert one.logprob == pytest.approx(other.logprob, abs=1e-3)
+
+
+def test_sources_give_what_memories_that_were_encoded_before_give(forward: Forward) -> None:
+    engine = Engine(forward, EOS, EngineOptions(max_gap_ms=0))
+    sources = [EncodeItem([30, 31, 32], True), EncodeItem([40, 41]), EncodeItem([50] * 20)]
+    options = Options(max_tokens=8)
+    begun = engine.stream(engine.add(Memory.empty(), [20], Options(max_tokens=30)))
+    next(begun)
+    found = engine.generate(memory_of(forward, [60, 61]), [20, 21], options, sources=sources)
+    engine.check()
+    memory = memory_of(forward, [60, 61])
+    for ids, is_document in sources:
+        memory = forward.encode(ids, memory, is_document)
+    assert found.memory == memory
+    alone = engine.generate(memory, [20, 21], options)
+    assert found.best.ids == alone.best.ids
+    assert found.best.logprob == pytest.approx(alone.best.logprob, abs=1e-3)
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 40])
+def test_a_request_needs_no_more_bytes_for_a_source_than_it_says(
+    forward: Forward, length: int
+) -> None:
+    bound = forward.request_bytes(length, 0, 0)
+    taken = memory_of(forward, [30] * length).num_bytes
+    assert taken <= bound <= forward.request_bytes(length + 16, 0, 0)
+    assert bound <= taken + forward.request_bytes(16, 0, 0)
+    assert forward.request_bytes(0, 0, 8) >= forward.request_bytes(0, 0, 0) == 0
+    assert forward.request_bytes(length, 9, 2) - bound == 2 * forward.request_bytes(0, 9, 1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(max_tokens=40),
+        Options(max_tokens=40, beam_size=5),
+        Options(max_tokens=40, temperature=1, seed=1, num_hypotheses=3),
+    ],
+)
+def test_a_request_takes_no_more_of_the_pool_than_it_says(
+    forward: Forward, options: Options
+) -> None:
+    engine = Engine(forward, EOS, suppressed_ids=[EOS])
+    before = forward.pool.used_bytes
+    bound = forward.request_bytes(20, 0, 0) + forward.request_bytes(0, 42, options.num_rows)
+    sources = [EncodeItem([30] * 20)]
+    largest = 0
+    stream = engine.open_stream(Memory.empty(), [20, 21], options, sources=sources)
+    for _ in stream:
+        largest = max(largest, forward.pool.used_bytes - before)
+        forward.pool.check()
+    assert 0 < largest <= bound
+
+
+def test_the_memory_of_another_model_is_refused_at_once(
+    forward: Forward, tiny_config: Callable[..., ModelConfig], tiny_weights: Callable
+) -> None:
+    config = replace(tiny_config(forward.config.cell), d_model=2 * forward.config.d_model)
+    foreign = memory_of(Forward(config, tiny_weights(config), threads=1), [30])
+    engine = Engine(forward, EOS)
+    with pytest.raises(EngineError):
+        engine.add(foreign, [20], Options())
+    engine.check()
 
 
 def test_attention_rows_of_each_produced_id_sum_to_one(forward: Forward) -> None:

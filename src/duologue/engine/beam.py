@@ -122,13 +122,12 @@ class BeamSearch(Search):
 
     def _follow(self, parents: list[int]) -> None:
         """Give each beam its parent's state: the first child takes it, the others get forks."""
+        kept = {parent: self.states[parent] for parent in parents}
+        self.states = []  # frees those without children, so that never more than beam_size exist
         taken: set[int] = set()
-        states = []
         for parent in parents:
-            state = self.states[parent]
-            states.append(state.fork() if parent in taken else state)
+            self.states.append(kept[parent].fork() if parent in taken else kept[parent])
             taken.add(parent)
-        self.states = states
         self.next_ids = [beam.ids[-1] for beam in self._beams]
 
     def _end(self, candidate: _Candidate) -> None:

@@ -1,54 +1,47 @@
 """Ids in, ids out: many requests decode together, one call of decode_step per step.
 
-    add      queue a request             step     one decoding step for all that run
+    add      queue a request             step     encode some, then one decoding step for all
     abort    end it at the next step     stream   the progress of one request as it comes
     generate, generate_batch             run to the end
 
 Any thread may call anything. There is no thread of the engine's own: whoever waits for progress
-runs the step that makes it, for all requests; the others wait for that step and find theirs done.
+runs the step that makes it, for all requests; the others sleep until there is something for them
+(turns.py). Who takes part in a step is decided in scheduler.py.
 Knows no text, and not whether the decoder is recurrent or a transformer.
 """
 
 from __future__ import annotations
 
-import threading
+import time
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from duologue.engine.beam import BeamSearch
+from duologue.engine.request import (
+    EncodeItem,
+    Progress,
+    Prompt,
+    Request,
+    Status,
+    most_bytes,
+    require_possible,
+)
 from duologue.engine.sampling import Scores
-from duologue.engine.scheduler import Request, Scheduler
-from duologue.engine.search import Finished, Hypothesis, SingleSearch
+from duologue.engine.scheduler import Scheduler
+from duologue.engine.search import Finished, Hypothesis
+from duologue.engine.turns import Mailbox, Turns
 from duologue.errors import EngineError
-from duologue.types import FinishReason, Options
+from duologue.types import EngineOptions, FinishReason, Options
 
 if TYPE_CHECKING:
     from duologue.engine.forward import Forward
     from duologue.engine.memory import Memory
 
-__all__ = ["Engine", "Finished", "Hypothesis", "Progress"]
-
-MAX_ROWS = 64
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What one step brought one request.
-
-    committed_ids  new ids that will not change
-    tail_ids       beam search: the current guess of what follows all committed ids
-    finished       set in the last progress of a request
-    """
-
-    request_id: int
-    committed_ids: tuple[int, ...] = ()
-    tail_ids: tuple[int, ...] = ()
-    finished: Finished | None = None
+__all__ = ["EncodeItem", "Engine", "Finished", "Hypothesis", "Progress"]
 
 
 class Engine:
@@ -56,26 +49,30 @@ class Engine:
 
     forward          encoder-decoder arithmetic
     eos_id           ends a hypothesis
-    max_rows         most rows (hypotheses of all requests) in one decoding step
+    options          how much is done at the same time; None: types.EngineOptions()
     suppressed_ids   ids that are never produced, such as padding and roles
+    clock            seconds, from any beginning
     """
 
     def __init__(
         self,
         forward: Forward,
         eos_id: int,
-        max_rows: int = MAX_ROWS,
+        options: EngineOptions | None = None,
         suppressed_ids: Sequence[int] = (),
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._forward = forward
         self._eos_id = eos_id
+        self._options = options or EngineOptions()
         self._suppressed = np.array([i for i in suppressed_ids if i != eos_id], dtype=np.int64)
-        self._scheduler = Scheduler(max_rows)
+        self._clock = clock
+        self._delivered_s = clock()  # when the tokens of the last decoding step went out
+        self._turns = Turns()  # its lock guards all of the following
+        self._scheduler = Scheduler(self._options, forward.pool)
         self._ids = count()
         self._live: dict[int, Request] = {}
-        self._mailboxes: dict[int, deque[Progress]] = {}
-        self._stepping_thread: int | None = None
-        self._changed = threading.Condition()  # guards all of the above
+        self._mailboxes: dict[int, Mailbox] = {}
 
     # --- requests --------------------------------------------------------------------------
 
@@ -85,131 +82,172 @@ class Engine:
         prefix_ids: Sequence[int],
         options: Options,
         record_attention: bool = False,
+        sources: Sequence[EncodeItem] = (),
+        client: str = "",
     ) -> int:
         """Queue a request and return its id.
 
         prefix_ids  what the decoder is told first; at least one id
+        sources     segments to be encoded after `memory` before decoding starts, between the steps
+                    of others; Finished.memory then holds them
+        client      whom it is for: clients get their turns one after another
 
         Raises EngineError, with the sizes, if the request could never be served, for ids that do
-        not exist, and for the memory of another model.
+        not exist, and for the memory of another model; OverloadedError if too many wait already.
         """
-        self._require_fit(memory, prefix_ids, options)
-        state = self._forward.start(memory, record_attention=record_attention)
-        kind = BeamSearch if options.beam_size > 1 else SingleSearch
-        search = kind(state, prefix_ids, self._eos_id, options, record_attention)
-        with self._changed:
-            request = Request(next(self._ids), search, options.beam_size)
+        prompt = Prompt(tuple(prefix_ids), options, record_attention)
+        items = [EncodeItem(tuple(ids), is_document) for ids, is_document in sources]
+        require_possible(self._forward.config, memory, prompt, items)
+        if memory.num_tokens:
+            self._forward.start(memory)  # refuses the memory of another model
+        num_bytes = most_bytes(self._forward, memory, prompt, items)
+        with self._turns.lock:
+            number = next(self._ids)
+            request = Request(number, client, prompt, memory, deque(items), num_bytes)
             self._scheduler.add(request)
-            self._live[request.request_id] = request
-        return request.request_id
-
-    def _require_fit(self, memory: Memory, prefix_ids: Sequence[int], options: Options) -> None:
-        limit = self._forward.config.max_positions
-        if not prefix_ids:
-            raise EngineError("the decoder's prefix is empty")
-        vocab_size = self._forward.config.vocab_size
-        if not all(0 <= idx < vocab_size for idx in prefix_ids):
-            raise EngineError(f"the prefix holds ids outside of the vocabulary of {vocab_size}")
-        if len(prefix_ids) + options.max_tokens > limit:
-            raise EngineError(
-                f"a prefix of {len(prefix_ids)} tokens and max_tokens {options.max_tokens} "
-                f"are more than the model's {limit} positions"
-            )
-        if memory.num_tokens > limit:
-            raise EngineError(
-                f"the memory has {memory.num_tokens} tokens, the model reads at most {limit}"
-            )
+            self._live[number] = request
+        return number
 
     def abort(self, request_id: int) -> None:
-        """End a request at the next step, which frees its rows; unknown ids are ignored."""
-        with self._changed:
+        """End a request at the next step, which frees its memory; unknown ids are ignored."""
+        with self._turns.lock:
             request = self._live.get(request_id)
             if request is not None:
-                request.is_aborted = True
-            self._changed.notify_all()
+                self._scheduler.abort(request)
 
     # --- one step ----------------------------------------------------------------------------
 
     def step(self) -> list[Progress]:
-        """One decoding step for all running requests; empty when there is nothing to do.
+        """One step for all; empty when there is nothing to do, or nothing came of it yet.
 
-        A failure inside ends every running request with finish_reason "error" and is raised here.
+        Requests leave and join; prompts are encoded in chunks; the running requests decode one
+        token. Between two steps' tokens lie at most max_gap_ms of encoding, one chunk more, and the
+        decoding step itself; with nothing running, encoding goes on until a prompt is ready.
+
+        A failure inside ends every admitted request with finish_reason "error" and is raised here.
+        Only what the encoder refuses ends that request alone, and is told in Finished.problem.
         """
-        return self._take_turn(None)
+        return self._take_turn(self._turns.mailbox())
 
-    def _take_turn(self, mailbox: deque[Progress] | None) -> list[Progress]:
+    def _take_turn(self, mailbox: Mailbox) -> list[Progress]:
         """Run one step, once no other thread runs one, unless that has filled the mailbox."""
-        try:
-            with self._changed:
-                while self._stepping_thread is not None and not mailbox:
-                    self._changed.wait()
-                if mailbox:
-                    return []
-                self._stepping_thread = threading.get_ident()
-            return self._step()
-        finally:
-            with self._changed:
-                if self._stepping_thread == threading.get_ident():
-                    self._stepping_thread = None
-                    self._changed.notify_all()
+        return self._turns.run(self._step, mailbox)
 
     def _step(self) -> list[Progress]:
         """One step by the thread whose turn it is."""
+        begun_s = self._clock()
+        left: list[Progress] = []
         progress: list[Progress] = []
         try:
-            progress = [*self._join_and_leave(), *self._decode()]
+            left = self._leave_and_join()
+            progress += self._encode()
+            progress += self._decode()
         except BaseException:
             # Searches may be half way through this step (Ctrl-C comes anywhere): none goes on.
-            progress = [self._ended(request, "error") for request in self._clear()]
+            with self._turns.lock:
+                cleared = self._scheduler.clear(self._live.values())
+            progress = [self._ended(request, "error", "the step failed") for request in cleared]
             raise
         finally:
-            with self._changed:
+            with self._turns.lock:
                 self._deliver(progress)
+                num_ended = sum(item.finished is not None for item in (*left, *progress))
+                self._delivered_s = self._clock()
+                self._scheduler.pace.record(self._delivered_s - begun_s, num_ended)
+        return left + progress
+
+    def _leave_and_join(self) -> list[Progress]:
+        """Who leaves is told at once, so that its memory is free for those that join."""
+        with self._turns.lock:
+            left = [self._ended(r, "abort") for r in self._scheduler.drop_aborted()]
+            self._deliver(left)
+            stuck = [
+                self._ended(
+                    request,
+                    "error",
+                    f"the request needs up to {request.num_bytes:,} bytes: memories that are held "
+                    "elsewhere leave too few in the pool",
+                )
+                for request in self._scheduler.admit()
+            ]
+            self._deliver(stuck)
+        return left + stuck
+
+    def _encode(self) -> list[Progress]:
+        """Chunks of prompts, first admitted first, until the gap between tokens is used up."""
+        progress: list[Progress] = []
+        scheduler = self._scheduler
+        for request in list(scheduler.encoding):
+            if not request.sources:
+                progress += self._try(request, self._start)
+        must_stop_s = self._delivered_s + self._options.max_gap_ms / 1000
+        has_begun = False
+        for request in list(scheduler.encoding):
+            while request.status is Status.ENCODING and not request.is_aborted:
+                if has_begun and scheduler.running and self._clock() >= must_stop_s:
+                    return progress
+                has_begun = True
+                progress += self._try(request, self._encode_chunk)
         return progress
 
-    def _join_and_leave(self) -> list[Progress]:
-        with self._changed:
-            dropped = self._scheduler.drop_aborted()
-            self._scheduler.admit()
-        return [self._ended(request, "abort") for request in dropped]
+    def _try(self, request: Request, work: Callable[[Request], list[Progress]]) -> list[Progress]:
+        """Work on one request; what is wrong with it ends it alone."""
+        try:
+            return work(request)
+        except EngineError as error:
+            self._scheduler.finish(request)
+            return [self._ended(request, "error", str(error))]
+
+    def _encode_chunk(self, request: Request) -> list[Progress]:
+        request.encode_chunk(self._forward)
+        return [] if request.sources else self._start(request)
+
+    def _start(self, request: Request) -> list[Progress]:
+        request.start(self._forward, self._eos_id)
+        self._scheduler.run(request)
+        if request.reached_memory is None:
+            return []
+        return [Progress(request.request_id, memory=request.reached_memory)]
 
     def _decode(self) -> list[Progress]:
-        running = list(self._scheduler.running)
-        if not running:
+        running = [(request, request.search) for request in self._scheduler.running]
+        searches = [search for _, search in running if search is not None]
+        if not searches:
             return []
-        states = [state for request in running for state in request.search.states]
-        next_ids = [idx for request in running for idx in request.search.next_ids]
-        scores = Scores.of(self._forward.decode_step(states, next_ids), self._suppressed)
+        next_ids = [idx for search in searches for idx in search.next_ids]
+        num_rows = [len(search.states) for search in searches]
+        # The list of states is gone before the searches let go of some of them.
+        logits = self._forward.decode_step(
+            [state for search in searches for state in search.states], next_ids
+        )
+        scores = Scores.of(logits, self._suppressed)
         progress: list[Progress] = []
         first = 0
-        for request in running:
-            num_rows = len(request.search.states)
-            step = request.search.advance(scores, first)
-            first += num_rows
-            progress.append(Progress(request.request_id, *step))
-            if step.finished is not None:
+        for (request, _), search, rows in zip(running, searches, num_rows, strict=True):
+            ids, tail, finished = search.advance(scores, first)
+            first += rows
+            if finished is not None:
                 self._scheduler.finish(request)
+                finished = replace(finished, memory=request.reached_memory)
+            progress.append(Progress(request.request_id, ids, tail, finished))
         return progress
 
-    def _clear(self) -> list[Request]:
-        """Take out everything but the waiting requests."""
-        with self._changed:
-            self._scheduler.clear_running()
-            return [r for r in self._live.values() if r not in self._scheduler.waiting]
-
-    def _ended(self, request: Request, reason: FinishReason) -> Progress:
+    def _ended(self, request: Request, reason: FinishReason, problem: str = "") -> Progress:
         """The last progress of a request that is ended from outside, with what there is so far."""
-        best = request.search.best_so_far(reason)
+        best = request.best_so_far(reason)
         rest = best.ids[len(request.committed_ids) :]
-        return Progress(request.request_id, rest, finished=Finished((best,)))
+        return Progress(request.request_id, rest, finished=Finished((best,), problem=problem))
 
     def _deliver(self, progress: list[Progress]) -> None:
         for item in progress:
-            self._live[item.request_id].committed_ids += item.committed_ids
+            request = self._live[item.request_id]
+            request.committed_ids += item.committed_ids
+            request.delivered_memory = item.memory or request.delivered_memory
             if item.request_id in self._mailboxes:
-                self._mailboxes[item.request_id].append(item)
+                self._mailboxes[item.request_id].put(item)
             if item.finished is not None:
                 del self._live[item.request_id]
+                request.release()
 
     # --- to the end --------------------------------------------------------------------------
 
@@ -219,39 +257,58 @@ class Engine:
         Closing the iterator early aborts the request. Raises EngineError for a request that is
         unknown, over, or streamed already.
         """
-        mailbox = deque[Progress]()
+        mailbox = self._turns.mailbox()
         self._subscribe(request_id, mailbox)
         return self._stream(request_id, mailbox)
 
-    def _stream(self, request_id: int, mailbox: deque[Progress]) -> Generator[Progress, None, None]:
+    def open_stream(
+        self,
+        memory: Memory,
+        prefix_ids: Sequence[int],
+        options: Options,
+        record_attention: bool = False,
+        sources: Sequence[EncodeItem] = (),
+        client: str = "",
+    ) -> Generator[Progress, None, None]:
+        """Add and stream in one: no other thread's step can end the request in between."""
+        with self._turns.lock:
+            return self.stream(
+                self.add(memory, prefix_ids, options, record_attention, sources, client)
+            )
+
+    def _stream(self, request_id: int, mailbox: Mailbox) -> Generator[Progress, None, None]:
         try:
             while True:
                 self._wait(mailbox)
-                progress = mailbox.popleft()
+                progress = mailbox.items.popleft()
                 yield progress
                 if progress.finished is not None:
                     return
         finally:
             self._unsubscribe(request_id)
 
-    def _subscribe(self, request_id: int, mailbox: deque[Progress]) -> None:
-        with self._changed:
+    def _subscribe(self, request_id: int, mailbox: Mailbox) -> None:
+        with self._turns.lock:
             request = self._live.get(request_id)
             if request is None or request_id in self._mailboxes:
                 raise EngineError(f"request {request_id} is unknown, over, or streamed already")
             self._mailboxes[request_id] = mailbox
-            if request.committed_ids:
-                mailbox.append(Progress(request_id, tuple(request.committed_ids)))
+            ids, memory = tuple(request.committed_ids), request.delivered_memory
+            if ids or memory is not None:
+                mailbox.put(Progress(request_id, ids, memory=memory))
 
     def _unsubscribe(self, request_id: int) -> None:
         """Nobody waits for this request any more: whatever is left of it is not needed."""
-        with self._changed:
+        with self._turns.lock:
             self._mailboxes.pop(request_id, None)
             self.abort(request_id)
 
-    def _wait(self, mailbox: deque[Progress]) -> None:
-        """Until there is progress in a mailbox; runs steps as long as no other thread does."""
-        while not mailbox:
+    def _wait(self, mailbox: Mailbox) -> None:
+        """Until there is progress in a mailbox; runs steps as long as no other thread does.
+
+        Does not spin: as long as a request lives, each step computes something or ends something.
+        """
+        while not mailbox.items:
             self._take_turn(mailbox)
 
     def generate(
@@ -260,10 +317,12 @@ class Engine:
         prefix_ids: Sequence[int],
         options: Options,
         record_attention: bool = False,
+        sources: Sequence[EncodeItem] = (),
+        client: str = "",
     ) -> Finished:
         """Decode one request to its end; what it returns always has a best hypothesis."""
-        request_id = self.add(memory, prefix_ids, options, record_attention)
-        finished = [progress.finished for progress in self.stream(request_id)][-1]
+        stream = self.open_stream(memory, prefix_ids, options, record_attention, sources, client)
+        finished = [progress.finished for progress in stream][-1]
         assert finished is not None  # the last progress of a stream says so
         return finished
 
@@ -277,19 +336,20 @@ class Engine:
         """
         finished: dict[int, Finished] = {}
         order: list[int] = []
-        mailbox = deque[Progress]()
-        room = max(1, self._scheduler.max_rows // options.beam_size)
+        mailbox = self._turns.mailbox()
+        room = max(1, self._options.max_rows // options.num_rows)
         remaining = iter(sources)
         try:
             while True:
                 for memory, prefix_ids in islice(remaining, room + len(finished) - len(order)):
-                    order.append(self.add(memory, prefix_ids, options))
-                    self._subscribe(order[-1], mailbox)
+                    with self._turns.lock:  # no other thread's step can end it in between
+                        order.append(self.add(memory, prefix_ids, options))
+                        self._subscribe(order[-1], mailbox)
                 if len(finished) == len(order):
                     return [finished[request_id] for request_id in order]
                 self._wait(mailbox)
-                while mailbox:
-                    progress = mailbox.popleft()
+                while mailbox.items:
+                    progress = mailbox.items.popleft()
                     if progress.finished is not None:
                         finished[progress.request_id] = progress.finished
                         self._unsubscribe(progress.request_id)
@@ -299,10 +359,15 @@ class Engine:
 
     # --- invariants --------------------------------------------------------------------------
 
-    def check(self) -> None:
-        """Raise AssertionError if an invariant is broken; call it between steps."""
-        with self._changed:
-            self._scheduler.check()
-            queued = {r.request_id for r in (*self._scheduler.running, *self._scheduler.waiting)}
-            assert queued == set(self._live), "a request is queued and not known, or reverse"
-            assert self._stepping_thread is None
+    def check(self, held_bytes: int | None = None) -> None:
+        """Raise AssertionError if an invariant is broken; call it between steps.
+
+        held_bytes  bytes of memories that are held outside of requests, if that is known
+        """
+        with self._turns.lock:
+            assert not self._turns.is_taken, "a step is running"
+            scheduler = self._scheduler
+            scheduler.check(held_bytes)
+            queued = [request for queue in scheduler.waiting.values() for request in queue]
+            known = {r.request_id for r in (*scheduler.encoding, *scheduler.running, *queued)}
+            assert known == set(self._live), "a request is queued and not known, or reverse"

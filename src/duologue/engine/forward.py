@@ -2,6 +2,7 @@
 
 Forward            .encode appends to a memory, .start begins to decode one, .decode_step goes on
 Encoding           a segment that is encoded in pieces; made by Forward.begin_encode
+Pool               where segments and decoder states lie, and how much of it is taken
 DecoderState       what one decoding row carries; made by .start and .fork, described in _native.pyi
 default_threads    how many threads a model should use here
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,26 +26,44 @@ from duologue.config import ModelConfig
 from duologue.engine.memory import Memory, Segment
 from duologue.errors import CheckpointError, ConfigError, EngineError
 
-__all__ = ["DecoderState", "Encoding", "Forward", "default_threads"]
+__all__ = ["DecoderState", "Encoding", "Forward", "Pool", "default_threads"]
 
 DEFAULT_CACHE_BYTES = 2**30
 
 # The layers of the models this engine is made for are too narrow to feed more.
 MAX_DEFAULT_THREADS = 8
 
+_PAGE_TOKENS = 16  # of one layer, as csrc/core.h says
+
 _SYS = Path("/sys")
 _PROC = Path("/proc")
+
+
+class Pool(Protocol):
+    """The bytes that encoded segments and decoder states of one model share."""
+
+    @property
+    def limit_bytes(self) -> int:
+        """Most that may be taken."""
+
+    @property
+    def used_bytes(self) -> int:
+        """What is taken now, by whomever."""
+
+    def check(self) -> None:
+        """Raise an exception if an invariant of the pool is broken."""
 
 
 class Forward:
     """A loaded model: weights packed for this processor, and the threads to run it.
 
-    config   shape of the model
-    weights  every name of weight_spec(config); float32 or QuantizedWeight. They are copied, so
-             the caller may free them. Matrices are computed in the precision they are given in.
-    threads  threads of one forward pass, the caller's included; None is default_threads()
+    config       shape of the model
+    weights      every name of weight_spec(config); float32 or QuantizedWeight. They are copied, so
+                 the caller may free them. Matrices are computed in the precision they come in
+    threads      threads of one forward pass, the caller's included; None is default_threads()
     cache_bytes  most that the keys and values of all memories and decoders take together; None is
-             DEFAULT_CACHE_BYTES. They are float32 if all weights are, else bfloat16
+                 DEFAULT_CACHE_BYTES. They are float32 if all weights are, else bfloat16
+    pool         (attribute) the pages of all keys and values: used_bytes, limit_bytes, check()
 
     May be called from several threads: passes of one model run one after another.
     Raises CheckpointError if the weights do not fit the config, ConfigError for a wrong number of
@@ -80,11 +99,7 @@ class Forward:
             self._model = _native.Model(config, arrays, self.threads, self.isa, store, limit)
         except ValueError as error:
             raise CheckpointError(str(error)) from None
-
-    @property
-    def pool(self) -> _native.PagePool:
-        """The pages of all keys and values: used_bytes, limit_bytes, check()."""
-        return self._model.pool
+        self.pool = self._model.pool
 
     def encode(self, ids: Sequence[int], memory: Memory, is_document: bool = False) -> Memory:
         """The memory with one more segment; only the new tokens are computed.
@@ -127,6 +142,21 @@ class Forward:
             return self._model.restore(*arrays, num_tokens, start, is_document)
         except _native.CacheFullError as error:
             raise EngineError(str(error)) from None
+
+    def request_bytes(self, num_source_tokens: int, num_target_tokens: int, num_rows: int) -> int:
+        """Most bytes for one new segment, and num_rows decoder states that are fed so many tokens.
+
+        Rows that fork copy their last page before the old ones are gone: one page more each.
+        Recorded attention is not counted.
+        """
+        config, page = self.config, self.pool.page_bytes
+        source, target = (-(-num // _PAGE_TOKENS) for num in (num_source_tokens, num_target_tokens))
+        if config.cell == "gru":
+            state = 4 * config.d_model * config.num_encoder_layers
+            return page * source + (state if num_source_tokens else 0)
+        layers = config.num_decoder_layers
+        rows = num_rows * (target + 1) if target else 0
+        return page * (source * (config.num_encoder_layers + layers) + rows * layers)
 
     def start(self, memory: Memory, record_attention: bool = False) -> DecoderState:
         """A decoder that was fed nothing yet and reads `memory`; copies nothing.

@@ -158,11 +158,15 @@ class Sampler:
     """Draws tokens; the n-th draw depends on the seed and the n-th logits, and on nothing else.
 
     Temperature comes first, then top-k, then top-p among what top-k left.
+
+    number  which of the samples of one request this is; each has random numbers of its own, and
+            the first those of the seed itself
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, number: int = 0) -> None:
         self._options = options
-        self._random = np.random.default_rng(options.seed)
+        key = (number,) if number else ()
+        self._random = np.random.default_rng(np.random.SeedSequence(options.seed, spawn_key=key))
 
     def choose(self, logits: Floats) -> int:
         """One id from a row of logits [V]; ids at -inf are never chosen. One random number."""

@@ -3,7 +3,7 @@
 Hypothesis, Finished   what a search ends with
 Step                   what one step of a search decided
 Search                 what the engine sees of every search: rows to feed, scores to digest
-SingleSearch           greedy and sampled decoding: one row
+SingleSearch           greedy and sampled decoding: every row goes on by itself
 
 Whether the decoder is recurrent or a transformer cannot be seen from here: a state is fed an id,
 is forked, and tells its attention.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from duologue.engine.sampling import Floats, Sampler, Scores, filter_repeats, has_repeat_filter
@@ -21,6 +21,7 @@ from duologue.types import FinishReason, Options
 
 if TYPE_CHECKING:
     from duologue.engine.forward import DecoderState
+    from duologue.engine.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,18 @@ class Hypothesis:
 class Finished:
     """What a request ended with.
 
-    hypotheses  best first; never empty
+    hypotheses  never empty; best first, samples in the order of their random numbers
     attention   [T, S] float32: for each id of the best hypothesis, the share of its
                 cross-attention on each token of the memory; None unless it was asked for
+    memory      what the decoder read, if the request brought sources to encode; None without, and
+                if it was ended from outside
+    problem     why, if the finish_reason is "error"
     """
 
     hypotheses: tuple[Hypothesis, ...]
     attention: Floats | None = None
+    memory: Memory | None = None
+    problem: str = ""
 
     @property
     def best(self) -> Hypothesis:
@@ -120,8 +126,28 @@ class Search(ABC):
         return rows
 
 
+@dataclass(eq=False)
+class _Row:
+    """One hypothesis on its way, which ends when it has a finish_reason."""
+
+    number: int
+    sampler: Sampler | None
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    end_logprob: float = 0.0
+    finish_reason: FinishReason | None = None
+
+    def hypothesis(self, reason: FinishReason) -> Hypothesis:
+        logprobs = tuple(self.logprobs)
+        return Hypothesis(tuple(self.ids), sum(logprobs) + self.end_logprob, logprobs, reason)
+
+
 class SingleSearch(Search):
-    """Greedy search, or sampling when the options have a temperature."""
+    """Greedy search, or num_hypotheses samples when the options have a temperature.
+
+    A row sees nothing of the others, so the first sample is streamed while the rest go on, and
+    rows that have ended leave the step.
+    """
 
     def __init__(
         self,
@@ -132,38 +158,59 @@ class SingleSearch(Search):
         record_attention: bool,
     ) -> None:
         super().__init__(state, prefix_ids, eos_id, options, record_attention)
-        self._ids: list[int] = []
-        self._logprobs: list[float] = []
-        self._sampler = Sampler(options) if options.temperature > 0 else None
+        is_sampled = options.temperature > 0
+        self._rows = [
+            _Row(number, Sampler(options, number) if is_sampled else None)
+            for number in range(options.num_hypotheses)
+        ]
+        self._unfinished = self._rows  # one for each of the states, once the prefix was fed
+        self._first_attention: Floats | None = None
         self._has_filter = has_repeat_filter(options)
 
     def _decide(self, scores: Scores, first: int) -> Step:
-        chosen = self._choose(scores, first)
-        logprob = scores.logprob(first, chosen)
+        # At the first decision all rows are one: they look at the same scores, then at their own.
+        forked = [self.states[0].fork() for _ in self._unfinished[len(self.states) :]]
+        places = [*range(len(self.states)), *[0] * len(forked)]
+        states = [*self.states, *forked]
+        before = len(self._rows[0].ids)
+        for row, state, place in zip(self._unfinished, states, places, strict=True):
+            self._extend(row, state, scores, first + place)
+        going = [
+            (row, state)
+            for row, state in zip(self._unfinished, states, strict=True)
+            if row.finish_reason is None
+        ]
+        self._unfinished = [row for row, _ in going]
+        self.states = [state for _, state in going]
+        self.next_ids = [row.ids[-1] for row in self._unfinished]
+        committed = tuple(self._rows[0].ids[before:])
+        return Step(committed, finished=None if going else self._finish())
+
+    def _extend(self, row: _Row, state: DecoderState, scores: Scores, place: int) -> None:
+        """One id more for a row, or its end."""
+        chosen = self._choose(row, scores, place)
+        logprob = scores.logprob(place, chosen)
         if chosen == self._eos_id:
-            return Step(finished=self._finish("stop", logprob))
-        self._ids.append(chosen)
-        self._logprobs.append(logprob)
-        if len(self._ids) == self._options.max_tokens:
-            return Step((chosen,), finished=self._finish("length"))
-        self.next_ids = [chosen]
-        return Step((chosen,))
+            row.end_logprob, row.finish_reason = logprob, "stop"
+        else:
+            row.ids.append(chosen)
+            row.logprobs.append(logprob)
+            if len(row.ids) == self._options.max_tokens:
+                row.finish_reason = "length"
+        if row.number == 0 and row.finish_reason is not None:
+            self._first_attention = self._attention(state, len(row.ids))
 
-    def _choose(self, scores: Scores, row: int) -> int:
-        if not self._has_filter and self._sampler is None:
-            return scores.best[row]
-        logits = scores.logits[row]
+    def _choose(self, row: _Row, scores: Scores, place: int) -> int:
+        if not self._has_filter and row.sampler is None:
+            return scores.best[place]
+        logits = scores.logits[place]
         if self._has_filter:
-            logits = filter_repeats(logits, self._ids, self._options, self._eos_id)
-        return int(logits.argmax()) if self._sampler is None else self._sampler.choose(logits)
+            logits = filter_repeats(logits, row.ids, self._options, self._eos_id)
+        return int(logits.argmax()) if row.sampler is None else row.sampler.choose(logits)
 
-    def _finish(self, reason: FinishReason, end_logprob: float = 0.0) -> Finished:
-        attention = self._attention(self.states[0], len(self._ids))
-        return Finished((self._hypothesis(reason, end_logprob),), attention)
+    def _finish(self) -> Finished:
+        ended = [row.hypothesis(row.finish_reason) for row in self._rows if row.finish_reason]
+        return Finished(tuple(ended), self._first_attention)
 
     def best_so_far(self, reason: FinishReason) -> Hypothesis:
-        return self._hypothesis(reason, 0.0)
-
-    def _hypothesis(self, reason: FinishReason, end_logprob: float) -> Hypothesis:
-        logprobs = tuple(self._logprobs)
-        return Hypothesis(tuple(self._ids), sum(logprobs) + end_logprob, logprobs, reason)
+        return self._rows[0].hypothesis(reason)
