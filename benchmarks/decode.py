@@ -22,21 +22,15 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import harness
 import peers
 from harness import Contender, Report, Times, fastest, in_turn, log, ratio, thread_counts
+from lineup import Lineup, begin, lineups
 from memory_speed import read_gb_per_s
-from ours import Ours
 from plots import plot
-from shapes import DEFAULT, FLAN, TINY, random_ids, random_weights, step_bytes
-
-from duologue.checkpoint.weights import Weights
-from duologue.config import ModelConfig
+from shapes import random_ids, step_bytes
 
 
 @dataclass(frozen=True)
@@ -54,40 +48,13 @@ class Sizes:
 QUICK = Sizes(8, 6, 4, 4, (1, 2, 4), 16 * 2**20)
 
 
-@dataclass(frozen=True)
-class Setup:
-    """One shape, its weights, and where CTranslate2's copy of them lies (None without it)."""
-
-    name: str
-    config: ModelConfig
-    weights: Weights
-    folder: Path | None
-    with_t5: bool
-
-
-def engines(setup: Setup, threads: list[int]) -> dict[str, Any]:
-    """Name -> what has .greedy; each at each number of threads."""
-    made: dict[str, Any] = {}
-    for precision in ("int8", "f32"):
-        for count in threads:
-            label = f"{precision}, {count} thr"
-            made[f"ours {label}"] = Ours(setup.config, setup.weights, precision, count)
-            if setup.folder is not None:
-                made[f"CTranslate2 {label}"] = peers.CTranslate2(setup.folder, precision, count)
-    for count in threads:
-        if setup.with_t5:
-            made[f"transformers f32, {count} thr"] = peers.T5(setup.config, count)
-        elif peers.has("torch"):
-            made[f"PyTorch f32, {count} thr"] = peers.Twin(setup.config, setup.weights, count)
-    return made
-
-
-def one_user(setup: Setup, threads: list[int], sizes: Sizes, rounds: int) -> tuple[Times, Times]:
+def one_user(lineup: Lineup, threads: list[int], sizes: Sizes, rounds: int) -> tuple[Times, Times]:
     """Times of the first token, and of each further one, in ms."""
-    source = [random_ids(setup.config, sizes.source)]
+    source = [random_ids(lineup.config, sizes.source)]
     count = sizes.produced
+    ways = [(precision, count) for precision in ("int8", "f32") for count in threads]
     contenders = []
-    for name, engine in engines(setup, threads).items():
+    for name, engine in lineup.engines(ways, threads).items():
         contenders += [
             Contender(f"{name}/first", lambda engine=engine: engine.greedy(source, 1)),
             Contender(f"{name}/all", lambda engine=engine: engine.greedy(source, count)),
@@ -104,20 +71,20 @@ def one_user(setup: Setup, threads: list[int], sizes: Sizes, rounds: int) -> tup
     return first, further
 
 
-def many_users(setup: Setup, threads: int, sizes: Sizes, rounds: int) -> Times:
+def many_users(lineup: Lineup, threads: int, sizes: Sizes, rounds: int) -> Times:
     """Whole times of all replies in ms a token, int8; CTranslate2 batches them in several ways."""
     users, count = sizes.users, sizes.produced_by_users
-    sources = [random_ids(setup.config, sizes.source, seed) for seed in range(2 * users)]
-    ours = Ours(setup.config, setup.weights, "int8", threads)
+    sources = [random_ids(lineup.config, sizes.source, seed) for seed in range(2 * users)]
+    ours = lineup.ours("int8", threads)
     name = f"ours int8, {threads} thr, {users} users"
     contenders = [Contender(name, lambda: ours.greedy(sources[:users], count), users * count)]
-    if setup.folder is None:
+    if lineup.folder is None:
         return in_turn(contenders, rounds)
     # Threads of one worker, workers, rows of a worker's batch, users in all.
     ways = [(1, 1, users, users), (threads, 1, users, users)]
     ways += [(1, threads, users // threads, users), (1, threads, users, users * threads)]
     for intra, inter, rows, total in dict.fromkeys(ways):
-        peer = peers.CTranslate2(setup.folder, "int8", intra, inter)
+        peer = peers.CTranslate2(lineup.folder, "int8", intra, inter)
         contenders.append(
             Contender(
                 f"CTranslate2 int8, {inter} workers of {intra} thr, batches of {rows}",
@@ -130,10 +97,10 @@ def many_users(setup: Setup, threads: int, sizes: Sizes, rounds: int) -> Times:
     return in_turn(contenders, rounds)
 
 
-def growth(setup: Setup, threads: int, sizes: Sizes, rounds: int) -> Times:
+def growth(lineup: Lineup, threads: int, sizes: Sizes, rounds: int) -> Times:
     """Ours alone: time of a step in ms for each number of rows, memories encoded before."""
-    ours = Ours(setup.config, setup.weights, "int8", threads)
-    source = [random_ids(setup.config, sizes.source, seed) for seed in range(max(sizes.rows))]
+    ours = lineup.ours("int8", threads)
+    source = [random_ids(lineup.config, sizes.source, seed) for seed in range(max(sizes.rows))]
     memories = [ours.encode(ids) for ids in source]
     count = max(2, sizes.produced // 4)
     contenders = [
@@ -143,11 +110,11 @@ def growth(setup: Setup, threads: int, sizes: Sizes, rounds: int) -> Times:
     return in_turn(contenders, rounds)
 
 
-def ceiling(setup: Setup, further: Times, sizes: Sizes, threads: list[int]) -> dict[str, float]:
+def ceiling(lineup: Lineup, further: Times, sizes: Sizes, threads: list[int]) -> dict[str, float]:
     """What ours reaches of the memory's speed, at its best number of threads."""
     best = fastest(further, "ours int8")
     step_s = statistics.median(further[best]) / 1e3
-    read = step_bytes(setup.config)
+    read = step_bytes(lineup.config)
     of_memory = max(read_gb_per_s(sizes.memory_bytes, count) for count in threads)
     of_weights = max(read_gb_per_s(read, count) for count in threads)
     rate = read / step_s / 1e9
@@ -160,33 +127,32 @@ def ceiling(setup: Setup, further: Times, sizes: Sizes, threads: list[int]) -> d
     }
 
 
-def run(setup: Setup, report: Report, arguments: argparse.Namespace, sizes: Sizes) -> None:
-    """Everything on one shape; the shape of FLAN-T5-small decides the goals."""
+def run(lineup: Lineup, report: Report, arguments: argparse.Namespace, sizes: Sizes) -> None:
+    """Everything on one shape."""
     threads, rounds = thread_counts(arguments.threads), arguments.rounds
-    is_goal = setup.with_t5
-    log(f"{setup.name}: one user")
-    first, further = one_user(setup, threads, sizes, rounds)
-    over = fastest(further, "CTranslate2 int8" if setup.folder is not None else "ours int8")
-    report.add(f"{setup.name}, 1 user, first token", "ms", first, over)
-    report.add(f"{setup.name}, 1 user, a token", "ms/token", further, over)
-    log(f"{setup.name}: memory")
-    share = ceiling(setup, further, sizes, threads)
-    report.extra[f"{setup.name}, memory"] = share
+    log(f"{lineup.name}: one user")
+    first, further = one_user(lineup, threads, sizes, rounds)
+    over = fastest(further, lineup.rival)
+    report.add(f"{lineup.name}, 1 user, first token", "ms", first, over)
+    report.add(f"{lineup.name}, 1 user, a token", "ms/token", further, over)
+    log(f"{lineup.name}: memory")
+    share = ceiling(lineup, further, sizes, threads)
+    report.extra[f"{lineup.name}, memory"] = share
     print("  ".join(f"{name} {value:,.4g}" for name, value in share.items()))
-    log(f"{setup.name}: {sizes.users} users")
-    users = many_users(setup, arguments.threads, sizes, rounds)
-    best = fastest(users, "CTranslate2" if setup.folder is not None else "ours")
-    report.add(f"{setup.name}, {sizes.users} users", "ms/token", users, best)
+    log(f"{lineup.name}: {sizes.users} users")
+    users = many_users(lineup, arguments.threads, sizes, rounds)
+    best = fastest(users, lineup.rival)
+    report.add(f"{lineup.name}, {sizes.users} users", "ms/token", users, best)
     rates = {name: 1e3 / statistics.median(values) for name, values in users.items()}
-    report.extra[f"{setup.name}, tokens/s"] = rates
-    if is_goal:
+    report.extra[f"{lineup.name}, tokens/s"] = rates
+    if lineup.is_goal:
         report.goals["P2"] = share["share"]
-    if is_goal and setup.folder is not None:
+    if lineup.is_goal and lineup.folder is not None:
         report.goals["P1"] = ratio(further[fastest(further, "ours int8")], further[over])
         report.goals["P3"] = ratio(users[best], users[fastest(users, "ours")])
-    log(f"{setup.name}: rows")
-    steps = growth(setup, arguments.threads, sizes, rounds)
-    report.add(f"{setup.name}, ours int8, {arguments.threads} thr", "ms/step", steps)
+    log(f"{lineup.name}: rows")
+    steps = growth(lineup, arguments.threads, sizes, rounds)
+    report.add(f"{lineup.name}, ours int8, {arguments.threads} thr", "ms/step", steps)
 
 
 def draw(report: Report, shapes: list[str], sizes: Sizes) -> None:
@@ -204,26 +170,13 @@ def main() -> None:
     parser.add_argument("--plot", action="store_true", help="draw the growth curve")
     arguments = parser.parse_args()
     sizes = QUICK if arguments.quick else Sizes()
-    without = peers.missing()
-    shapes = {"FLAN-T5-small": FLAN, "default": DEFAULT}
-    if arguments.quick:
-        shapes = {"FLAN-T5-small": TINY, "default": replace(TINY, num_encoder_layers=1)}
-    settings = {"rounds": arguments.rounds, "threads": arguments.threads, **asdict(sizes)}
-    settings["shapes"] = {name: asdict(config) for name, config in shapes.items()}
-    report = Report("decode", harness.output_folder(arguments), settings)
-    if "ctranslate2" not in without:
-        report.extra["checks"] = peers.checks(list(shapes.values()))
-    for name, config in shapes.items():
-        weights = random_weights(config)
-        with_t5 = name == "FLAN-T5-small"
-        with ExitStack() as stack:
-            folder = None
-            if "ctranslate2" not in without:
-                folder = stack.enter_context(peers.converted(config, weights))
-            use_t5 = with_t5 and "transformers" not in without
-            run(Setup(name, config, weights, folder, use_t5), report, arguments, sizes)
+    report = begin("decode", arguments, asdict(sizes))
+    names = []
+    for lineup in lineups(arguments):
+        run(lineup, report, arguments, sizes)
+        names.append(lineup.name)
     if arguments.plot:
-        draw(report, list(shapes), sizes)
+        draw(report, names, sizes)
     report.finish()
 
 

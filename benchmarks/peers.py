@@ -8,7 +8,7 @@ CTranslate2   Computes our own model. Its specification can say all that the `tr
               is: RMSNorm before each branch, no biases, gated SiLU, rotary positions (halves of a
               head as the pairs) in both self-attentions, none in the cross-attention, one table
               for input and output, scaled by sqrt(d_model) on the way in. `convert` writes our
-              weights as its model folder, and `check_same` asserts that greedy search in float32
+              weights as its model folder, and same.py asserts that greedy search in float32
               gives the same tokens. Different remain its own choices: in int8 it quantises the
               same matrices row by row with its own rounding, so int8 tokens may differ here and
               there. It knows no segments: a source is read whole, each time.
@@ -26,30 +26,24 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shapes import END_ID, START_ID, random_ids, random_weights
+from shapes import END_ID, START_ID
 
-from duologue.checkpoint.store import load_model
 from duologue.checkpoint.weights import Weights, dequantize
 from duologue.config import ModelConfig
-from duologue.engine.forward import Forward
-from duologue.engine.memory import Memory
 
 PACKAGES = ("ctranslate2", "transformers")
-TIE = 1e-3  # logits closer than this may be ranked either way by float32
 
 
-def missing() -> list[str]:
-    """The peers that are not installed, after one line on stderr that says how to install them."""
+def announce_missing() -> None:
+    """One line on stderr that says how to install the peers that are not there."""
     names = [name for name in PACKAGES if not has(name)]
     if names:
         command = f"pip install -c constraints.txt {' '.join(names)}"
         print(f"runs without {' and '.join(names)}; to compare: {command}", file=sys.stderr)
-    return names
 
 
 def has(package: str) -> bool:
@@ -285,91 +279,3 @@ class Twin:
                 columns.append(ids)
         result: list[list[int]] = torch.stack(columns, dim=1).tolist()
         return result
-
-
-# --- the same model? ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Case:
-    """One thing to decode both ways: ids of the source, and of the decoder's prefix."""
-
-    source: tuple[int, ...]
-    prefix: tuple[int, ...]
-
-
-def check_same(config: ModelConfig, weights: Weights, cases: Sequence[Case], end_id: int) -> str:
-    """Assert that CTranslate2 and ours say the same in float32, greedy; returns what was compared.
-
-    Tokens must be equal one for one. Where they part, our logits of both tokens must lie within
-    TIE of each other, a choice that float32 leaves open; what follows it is not compared.
-    """
-    forward = Forward(config, {name: dequantize(item) for name, item in weights.items()}, 1)
-    most, compared, ties = 48, 0, 0
-    with converted(config, weights, end_id) as folder:
-        peer = CTranslate2(folder, "f32", 1)
-        for case in cases:
-            theirs = [
-                *peer.greedy([case.source], most, case.prefix, may_end=True)[0],
-                end_id,
-            ][:most]
-            state = forward.start(forward.encode(case.source, Memory.empty()))
-            for idx in case.prefix:
-                logits = forward.decode_step([state], [idx])[0]
-            for idx in theirs:
-                best = int(logits.argmax())
-                gap = float(logits[best] - logits[idx])
-                assert gap < TIE, f"{case}: CTranslate2 says {idx}, ours {best}, {gap} better"
-                compared += 1
-                if idx != best:
-                    ties += 1
-                    break
-                logits = forward.decode_step([state], [idx])[0]
-    parted = f", parted at {ties} ties" if ties else ""
-    return f"{len(cases)} sources, {compared} tokens: the same in both, float32 greedy{parted}"
-
-
-def check_random(config: ModelConfig, sources: int = 4) -> str:
-    """check_same on random weights and sources of different lengths."""
-    cases = [
-        Case(
-            tuple(random_ids(config, 5 + 9 * seed, seed)), (START_ID, *random_ids(config, 1, seed))
-        )
-        for seed in range(sources)
-    ]
-    return f"random weights: {check_same(config, random_weights(config), cases, END_ID)}"
-
-
-SENTENCES = (
-    ("Where is the station?", "translate", "zh"),
-    ("Two dogs are playing in the snow.", "translate", "de"),
-    ("我想订一张两个人的桌子。", "translate", "en"),
-    ("I want to book a hotel room in London.", "reply", None),
-    ("The room was clean and quiet, but the food was cold.", "reply", None),
-)
-
-
-def check_real(model: Path) -> str:
-    """check_same on a model folder and real sentences."""
-    from duologue.text.template import prefix_ids, segment_ids
-
-    loaded = load_model(model, "f32")
-    cases = [
-        Case(
-            tuple(segment_ids(loaded.tokenizer, "user", text)),
-            tuple(prefix_ids(loaded.tokenizer, task, language)),
-        )
-        for text, task, language in SENTENCES
-    ]
-    end_id = loaded.tokenizer.eos_id
-    return f"{model.name}: {check_same(loaded.config, loaded.weights, cases, end_id)}"
-
-
-def checks(configs: Sequence[ModelConfig]) -> list[str]:
-    """check_random on each shape and check_real on the default model; prints what was compared."""
-    import duologue
-
-    done = [check_random(config) for config in configs]
-    done.append(check_real(Path(duologue.__file__).parent / "pretrained" / "duo-s"))
-    print("\n".join(done))
-    return done

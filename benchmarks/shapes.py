@@ -38,6 +38,10 @@ DEFAULT = ModelConfig(
 TINY = replace(FLAN, vocab_size=500, d_model=64, d_ff=96, num_heads=2, num_encoder_layers=2)
 TINY = replace(TINY, num_decoder_layers=2)
 
+# The first decides the goals.
+SHAPES = {"FLAN-T5-small": FLAN, "default": DEFAULT}
+QUICK_SHAPES = {"FLAN-T5-small": TINY, "default": replace(TINY, num_encoder_layers=1)}
+
 START_ID, END_ID = 3, 1  # of models with random weights; any two ids would do
 
 
