@@ -82,7 +82,7 @@ def begin(name: str, arguments: argparse.Namespace, settings: dict[str, Any]) ->
 
 
 def lineups(arguments: argparse.Namespace) -> Iterator[Lineup]:
-    """The contenders on each shape, one after the other; each is gone when the next comes."""
+    """The contenders on each shape, one after the other, to loop over: each goes with its turn."""
     shapes = QUICK_SHAPES if arguments.quick else SHAPES
     for index, (name, config) in enumerate(shapes.items()):
         with lineup(name, config, index == 0) as contenders:
