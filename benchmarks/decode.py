@@ -23,13 +23,14 @@ from __future__ import annotations
 import argparse
 import statistics
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import harness
 import peers
 from harness import Contender, Report, Times, fastest, in_turn, log, ratio, thread_counts
 from lineup import Lineup, begin, lineups
 from memory_speed import read_gb_per_s
-from plots import plot
+from plots import IMAGES, plot
 from shapes import random_ids, step_bytes
 
 
@@ -155,14 +156,14 @@ def run(lineup: Lineup, report: Report, arguments: argparse.Namespace, sizes: Si
     report.add(f"{lineup.name}, ours int8, {arguments.threads} thr", "ms/step", steps)
 
 
-def draw(report: Report, shapes: list[str], sizes: Sizes) -> None:
+def draw(report: Report, shapes: list[str], sizes: Sizes, folder: Path | None) -> None:
     """Tokens a second over the rows of a step."""
     series = {}
     for name in shapes:
         steps = [item for item in report.figures if item.task.startswith(f"{name}, ours int8")]
         rates = [1e3 * rows / step.median for rows, step in zip(sizes.rows, steps, strict=True)]
         series[name] = (list(sizes.rows), rates)
-    plot("decode-rows", series, "users decoding together", "tokens/s")
+    plot("decode-rows", series, ("users decoding together", "tokens/s"), folder)
 
 
 def main() -> None:
@@ -176,7 +177,7 @@ def main() -> None:
         run(lineup, report, arguments, sizes)
         names.append(lineup.name)
     if arguments.plot:
-        draw(report, names, sizes)
+        draw(report, names, sizes, harness.output_folder(arguments, IMAGES))
     report.finish()
 
 

@@ -20,12 +20,13 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 
 import harness
 import peers
 from harness import Contender, Times, in_turn, log, ratio
 from lineup import Lineup, begin, lineups
-from plots import plot
+from plots import IMAGES, plot
 from shapes import random_ids
 
 from duologue.config import ModelConfig
@@ -106,7 +107,7 @@ def run(lineup: Lineup, arguments: argparse.Namespace) -> dict[str, Times]:
     return times
 
 
-def draw(shapes: dict[str, dict[str, Times]]) -> None:
+def draw(shapes: dict[str, dict[str, Times]], folder: Path | None) -> None:
     """Milliseconds to read a turn over its number."""
     series = {}
     for name, times in shapes.items():
@@ -115,7 +116,7 @@ def draw(shapes: dict[str, dict[str, Times]]) -> None:
                 turns = times[contender]
                 values = [statistics.median(turns[turn]) for turn in turns]
                 series[f"{name}: {contender}"] = ([int(turn) for turn in turns], values)
-    plot("dialogue-turns", series, "turn of the conversation", "ms to read it")
+    plot("dialogue-turns", series, ("turn of the conversation", "ms to read it"), folder)
 
 
 def main() -> None:
@@ -139,7 +140,7 @@ def main() -> None:
     report.extra[f"turn_{LATE}_over_turn_{EARLY}"] = grown
     report.goals["P6"] = max(ratios["ours"] for ratios in grown.values())
     if arguments.plot:
-        draw(found)
+        draw(found, harness.output_folder(arguments, IMAGES))
     report.finish()
 
 

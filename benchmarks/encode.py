@@ -18,12 +18,13 @@ Writes benchmarks/results/encode.json; --plot draws docs/images/encode-tokens.sv
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import harness
 from harness import Contender, Report, Times, fastest, in_turn, log, ratio, thread_counts
 from lineup import Lineup, begin, lineups
-from plots import plot
+from plots import IMAGES, plot
 from shapes import random_ids
 
 from duologue.config import ModelConfig
@@ -117,7 +118,7 @@ def run(lineup: Lineup, report: Report, arguments: argparse.Namespace) -> list[d
     return rows
 
 
-def draw(curves: dict[str, list[dict[str, Any]]]) -> None:
+def draw(curves: dict[str, list[dict[str, Any]]], folder: Path | None) -> None:
     """Milliseconds to the first token over the tokens of the source."""
     series = {}
     for name, rows in curves.items():
@@ -126,7 +127,7 @@ def draw(curves: dict[str, list[dict[str, Any]]]) -> None:
             if points:
                 tokens, times = zip(*points, strict=True)
                 series[f"{name}: {label}"] = (tokens, times)
-    plot("encode-tokens", series, "tokens of the source", "ms to the first token")
+    plot("encode-tokens", series, ("tokens of the source", "ms to the first token"), folder)
 
 
 def main() -> None:
@@ -137,7 +138,7 @@ def main() -> None:
     curves = {lineup.name: run(lineup, report, arguments) for lineup in lineups(arguments)}
     report.extra["curves"] = curves
     if arguments.plot:
-        draw(curves)
+        draw(curves, harness.output_folder(arguments, IMAGES))
     report.finish()
 
 

@@ -254,15 +254,17 @@ def options(doc: str, rounds: int) -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads", type=int, default=default_threads(), help="most threads any contender gets"
     )
-    parser.add_argument("--output", type=Path, help=f"folder of the JSON file, not {RESULTS.name}")
+    parser.add_argument(
+        "--output", type=Path, help="folder of the JSON file and of plots, not the usual ones"
+    )
     return parser
 
 
-def output_folder(arguments: argparse.Namespace) -> Path | None:
-    """Where the results go: --output, else benchmarks/results, and nowhere for --quick."""
+def output_folder(arguments: argparse.Namespace, usual: Path = RESULTS) -> Path | None:
+    """Where results (or plots) go: --output, else the usual folder, and nowhere for --quick."""
     if arguments.output is not None:
         return Path(arguments.output)
-    return None if arguments.quick else RESULTS
+    return None if arguments.quick else usual
 
 
 def thread_counts(most: int) -> list[int]:

@@ -13,11 +13,16 @@ IMAGES = ROOT / "docs" / "images"
 def plot(
     name: str,
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    xlabel: str,
-    ylabel: str,
-    folder: Path = IMAGES,
-) -> Path:
-    """Draw each series (label -> x values, y values) on logarithmic axes."""
+    labels: tuple[str, str],
+    folder: Path | None,
+) -> Path | None:
+    """Draw each series (label -> x values, y values) on logarithmic axes; returns the file.
+
+    labels  of the x and the y axis, with units
+    folder  of the file; None draws nothing
+    """
+    if folder is None:
+        return None
     import matplotlib
 
     matplotlib.use("svg")
@@ -30,7 +35,7 @@ def plot(
     axes.set_yscale("log")
     ticks = sorted({x for xs, _ in series.values() for x in xs})
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.grid(alpha=0.3)
     axes.legend()
     path = folder / f"{name}.svg"
