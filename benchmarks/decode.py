@@ -14,6 +14,8 @@ run in turn in one process. A source of 32 tokens, 128 tokens produced, greedy s
     32 users      whole time / tokens, the sources encoded within it: P3, against the best of
                   CTranslate2's static batches, also of two workers with a batch each
     rows          ours alone: a step of 1, 2, 4 ... 128 users
+    sentences     the default model, int8, reads real sentences one by one and replies or
+                  translates to the end: whole time, and how many come out equal in both
 
 Writes benchmarks/results/decode.json; --plot draws docs/images/decode-rows.svg.
 """
@@ -22,16 +24,23 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import harness
 import peers
+import same
 from harness import Contender, Report, Times, fastest, in_turn, log, ratio, thread_counts
 from lineup import Lineup, begin, lineups
 from memory_speed import read_gb_per_s
+from ours import Ours
 from plots import IMAGES, plot
 from shapes import random_ids, step_bytes
+
+from duologue.checkpoint.store import load_model
 
 
 @dataclass(frozen=True)
@@ -156,6 +165,39 @@ def run(lineup: Lineup, report: Report, arguments: argparse.Namespace, sizes: Si
     report.add(f"{lineup.name}, ours int8, {arguments.threads} thr", "ms/step", steps)
 
 
+def sentences(report: Report, threads: list[int], rounds: int) -> None:
+    """Real text and the default model, beside CTranslate2."""
+    model = load_model(same.DEFAULT_MODEL, "f32")
+    cases, end_id = same.real_cases(model.tokenizer), model.tokenizer.eos_id
+    most = same.MOST_TOKENS
+
+    def ours(engine: Ours) -> list[list[int]]:
+        return [engine.greedy([case.source], most, case.prefix, end_id)[0] for case in cases]
+
+    def theirs(peer: peers.CTranslate2) -> list[list[int]]:
+        return [peer.greedy([case.source], most, case.prefix, may_end=True)[0] for case in cases]
+
+    with ExitStack() as stack:
+        runs: dict[str, Callable[[], list[list[int]]]] = {}
+        for count in threads:
+            engine = Ours(model.config, model.weights, "int8", count)
+            runs[f"ours int8, {count} thr"] = partial(ours, engine)
+        if peers.has("ctranslate2"):
+            copy = peers.converted(model.config, model.weights, end_id)
+            folder = stack.enter_context(copy)
+            for count in threads:
+                peer = peers.CTranslate2(folder, "int8", count)
+                runs[f"CTranslate2 int8, {count} thr"] = partial(theirs, peer)
+        contenders = [Contender(name, run, len(cases)) for name, run in runs.items()]
+        times = in_turn(contenders, rounds)
+        texts = {name: run() for name, run in runs.items()}
+    over = fastest(times, "CTranslate2" if peers.has("ctranslate2") else "ours")
+    report.add("default model, real sentences", "ms/sentence", times, over)
+    equal = sum(a == b for a, b in zip(texts[next(iter(runs))], texts[over], strict=True))
+    report.extra["sentences"] = {"read": len(cases), "equal": equal}
+    print(f"{equal} of {len(cases)} come out equal in int8")
+
+
 def draw(report: Report, shapes: list[str], sizes: Sizes, folder: Path | None) -> None:
     """Tokens a second over the rows of a step."""
     series = {}
@@ -176,6 +218,8 @@ def main() -> None:
     for lineup in lineups(arguments):
         run(lineup, report, arguments, sizes)
         names.append(lineup.name)
+    log("default model: sentences")
+    sentences(report, thread_counts(arguments.threads), arguments.rounds)
     if arguments.plot:
         draw(report, names, sizes, harness.output_folder(arguments, IMAGES))
     report.finish()

@@ -32,8 +32,8 @@ from duologue.config import ModelConfig
 GOAL_TOKENS = 512
 CURVE = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 QUICK_GOAL_TOKENS, QUICK_CURVE = 24, (16, 24, 40)
-# Scores of all pairs of positions for all heads, in float32: PyTorch is asked for no more.
-MOST_FOR_TORCH = 1024
+# The longest sources take seconds: int8 alone, and few rounds.
+MOST_IN_FLOAT, ROUNDS_BEYOND = 1024, 3
 
 
 def first_token(config: ModelConfig, engines: dict[str, Any], count: int, rounds: int) -> Times:
@@ -43,7 +43,7 @@ def first_token(config: ModelConfig, engines: dict[str, Any], count: int, rounds
         [
             Contender(name, lambda engine=engine: engine.greedy(source, 1))
             for name, engine in engines.items()
-            if count <= MOST_FOR_TORCH or not name.startswith(("transformers", "PyTorch"))
+            if count <= MOST_IN_FLOAT or " int8" in name
         ],
         rounds,
     )
@@ -70,7 +70,8 @@ def curve(
     rows = []
     for count in counts:
         log(f"{name}: {count} tokens")
-        times = first_token(config, engines, count, rounds)
+        some = rounds if count <= MOST_IN_FLOAT else min(rounds, ROUNDS_BEYOND)
+        times = first_token(config, engines, count, some)
         memory = encoder.encode(random_ids(config, count))
         row: dict[str, Any] = {"tokens": count, "memory_bytes": memory.num_bytes}
         for start in ("ours int8", "CTranslate2 int8", "ours f32", "transformers", "PyTorch"):

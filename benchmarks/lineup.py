@@ -72,7 +72,8 @@ class Lineup:
 def begin(name: str, arguments: argparse.Namespace, settings: dict[str, Any]) -> Report:
     """A report with the common settings; checks first that CTranslate2 has the same model."""
     shapes = QUICK_SHAPES if arguments.quick else SHAPES
-    common = {"rounds": arguments.rounds, "threads": arguments.threads}
+    common: dict[str, Any] = {"rounds": arguments.rounds, "threads": arguments.threads}
+    common["quick"] = arguments.quick
     common["shapes"] = {label: asdict(config) for label, config in shapes.items()}
     report = Report(name, harness.output_folder(arguments), common | settings)
     peers.announce_missing()

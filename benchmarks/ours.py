@@ -37,24 +37,41 @@ class Ours:
         """One segment more; also makes the keys and values of every decoder layer."""
         return self.forward.encode(ids, Memory.empty() if memory is None else memory)
 
-    def engine(self, rows: int) -> Engine:
-        """An engine whose replies end at max_tokens and nowhere else."""
-        return Engine(self.forward, NEVER, max_rows=rows, suppressed_ids=(END_ID,))
+    def engine(self, rows: int, end_id: int = NEVER) -> Engine:
+        """An engine for so many users at once.
+
+        end_id  ends a reply before max_tokens; without one END_ID is never produced, as in a peer
+                that is told the least length of a reply
+        """
+        suppressed = (END_ID,) if end_id == NEVER else ()
+        return Engine(self.forward, end_id, max_rows=rows, suppressed_ids=suppressed)
 
     def decode(
-        self, memories: Sequence[Memory], num_tokens: int, prefix: Sequence[int] = (START_ID,)
+        self,
+        memories: Sequence[Memory],
+        num_tokens: int,
+        prefix: Sequence[int] = (START_ID,),
+        end_id: int = NEVER,
     ) -> list[list[int]]:
-        """num_tokens ids after the prefix for each memory, all rows decoded together."""
+        """num_tokens ids after the prefix for each memory, all rows decoded together.
+
+        end_id  see engine(); with one, replies may be shorter
+        """
         options = Options(max_tokens=num_tokens)
         pairs = [(memory, prefix) for memory in memories]
-        finished = self.engine(len(pairs)).generate_batch(pairs, options)
+        finished = self.engine(len(pairs), end_id).generate_batch(pairs, options)
         return [list(item.best.ids) for item in finished]
 
     def greedy(
-        self, sources: Sequence[Sequence[int]], num_tokens: int, prefix: Sequence[int] = (START_ID,)
+        self,
+        sources: Sequence[Sequence[int]],
+        num_tokens: int,
+        prefix: Sequence[int] = (START_ID,),
+        end_id: int = NEVER,
     ) -> list[list[int]]:
         """Encode each source, then decode all together."""
-        return self.decode([self.encode(source) for source in sources], num_tokens, prefix)
+        memories = [self.encode(source) for source in sources]
+        return self.decode(memories, num_tokens, prefix, end_id)
 
 
 class Service:

@@ -16,6 +16,7 @@ from duologue.config import ModelConfig
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
 from duologue.text.template import prefix_ids, segment_ids
+from duologue.text.tokenizer import Tokenizer
 
 TIE = 1e-3  # logits closer than this may be ranked either way by float32
 MOST_TOKENS = 48
@@ -79,17 +80,21 @@ def check_random(config: ModelConfig, sources: int = 4) -> str:
     return f"random weights: {check_same(config, random_weights(config), cases, END_ID)}"
 
 
-def check_real(model: Path) -> str:
-    """check_same on a model folder and real sentences."""
-    loaded = load_model(model, "f32")
-    cases = [
+def real_cases(tokenizer: Tokenizer) -> list[Case]:
+    """SENTENCES as ids of a tokenizer."""
+    return [
         Case(
-            tuple(segment_ids(loaded.tokenizer, "user", text)),
-            tuple(prefix_ids(loaded.tokenizer, task, language)),
+            tuple(segment_ids(tokenizer, "user", text)),
+            tuple(prefix_ids(tokenizer, task, language)),
         )
         for text, task, language in SENTENCES
     ]
-    end_id = loaded.tokenizer.eos_id
+
+
+def check_real(model: Path) -> str:
+    """check_same on a model folder and real sentences."""
+    loaded = load_model(model, "f32")
+    cases, end_id = real_cases(loaded.tokenizer), loaded.tokenizer.eos_id
     return f"{model.name}: {check_same(loaded.config, loaded.weights, cases, end_id)}"
 
 

@@ -50,7 +50,7 @@ def test_contenders_run_in_turn_after_an_untimed_round(
     ran: list[str] = []
     contenders = [harness.Contender(name, lambda name=name: ran.append(name)) for name in "AB"]
     times = harness.in_turn(contenders, rounds=3, pause_s=0)
-    assert "".join(ran) == "AABB" + 3 * "AB"
+    assert "".join(ran) == "AB" + 3 * "AB"
     assert {name: len(values) for name, values in times.items()} == {"A": 3, "B": 3}
 
 
@@ -70,7 +70,7 @@ def test_times_are_milliseconds_a_unit_however_often_a_short_task_is_repeated(
 
 def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds(benchmark: Any) -> None:
     harness = benchmark("harness")
-    assert harness.ratio([1, 2, 30], [2, 2, 10]) == 1
+    assert harness.ratio([1, 2, 30], [4, 2, 10]) == 1  # that of the medians is 0.5
     with pytest.raises(ValueError, match="argument"):
         harness.ratio([1, 2], [1])
 
@@ -110,6 +110,7 @@ def test_a_goal_is_met_at_its_limit_and_on_the_right_side_of_it(benchmark: Any) 
     assert list(judged) == ["P1", "P2", "P3", "P6"]
     assert judged["P1"] == {"value": 0.3, "goal": 0.28, "met": False}
     assert [judged[name]["met"] for name in ("P2", "P3", "P6")] == [False, True, True]
+    assert not harness.judge({"P1": -0.1})["P1"]["met"]  # a difference of times, all noise
 
 
 def test_a_report_writes_figures_goals_and_where_it_ran(benchmark: Any, tmp_path: Path) -> None:
@@ -188,6 +189,16 @@ def test_users_of_the_service_get_what_they_would_get_alone(benchmark: Any) -> N
         for index, count in service.step():
             counts[index] += count
     assert counts == [5, 5, 5]
+
+
+def test_a_reply_ends_where_the_model_ends_it_if_it_may(benchmark: Any) -> None:
+    ours_module, shapes = benchmark("ours"), benchmark("shapes")
+    ours = ours_module.Ours(shapes.TINY, shapes.random_weights(shapes.TINY), "f32", 1)
+    source = [shapes.random_ids(shapes.TINY, 14, seed=2)]
+    (whole,) = ours.greedy(source, 8)
+    end_id = whole[-1]
+    cut = whole[: whole.index(end_id)]
+    assert ours.greedy(source, 8, end_id=end_id) == [cut]
 
 
 def test_the_twin_in_pytorch_says_what_ours_says(benchmark: Any) -> None:
