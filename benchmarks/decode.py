@@ -12,7 +12,7 @@ run in turn in one process. A source of 32 tokens, 128 tokens produced, greedy s
                   number of threads
     P2            bytes of int8 weights that a step reads / time of a step / what memcmp reads here
     32 users      whole time / tokens, the sources encoded within it: P3, against the best of
-                  CTranslate2's static batches, also of two workers with a batch each
+                  CTranslate2's static batches ("2 x 1 thr": two workers, a thread and a batch each)
     rows          ours alone: a step of 1, 2, 4 ... 128 users
     sentences     the default model, int8, reads real sentences one by one and replies or
                   translates to the end: whole time, and how many come out equal in both
@@ -97,7 +97,7 @@ def many_users(lineup: Lineup, threads: int, sizes: Sizes, rounds: int) -> Times
         peer = peers.CTranslate2(lineup.folder, "int8", intra, inter)
         contenders.append(
             Contender(
-                f"CTranslate2 int8, {inter} workers of {intra} thr, batches of {rows}",
+                f"CTranslate2 int8, {inter} x {intra} thr, batches of {rows}",
                 lambda peer=peer, rows=rows, total=total: peer.greedy(
                     sources[:total], count, rows=rows
                 ),

@@ -18,7 +18,7 @@ from duologue.engine.memory import Memory
 from duologue.text.template import prefix_ids, segment_ids
 from duologue.text.tokenizer import Tokenizer
 
-TIE = 1e-3  # logits closer than this may be ranked either way by float32
+TIE = 1e-4  # logits closer than this may be ranked either way by float32
 MOST_TOKENS = 48
 SENTENCES = (
     ("Where is the station?", "translate", "zh"),

@@ -11,8 +11,8 @@ On the shape of FLAN-T5-small and on that of the default model, with random weig
     CTranslate2  the same weights (checked first) behind one queue. It cannot let anybody join a
                  batch that runs, so a worker takes a user and streams all of the reply before it
                  takes the next; or it takes all who wait as one batch, whose tokens stream side by
-                 side. One worker with all threads, and a worker for each thread: four ways, and
-                 P5 is against the one with the shortest p95.
+                 side. One worker with all threads ("1 x 2 thr"), and a worker for each thread
+                 ("2 x 1 thr"): four ways, and P5 is against the one with the shortest p95.
 
 The time to the first token counts from the arrival. Percentiles are over the users (gaps: over all
 tokens) of a round, the smallest value that the share of them does not exceed; figures are over the
@@ -176,7 +176,7 @@ def servers(lineup: Lineup, traffic: Traffic, threads: int) -> dict[str, Server]
         return made
     for workers, intra in dict.fromkeys([(1, threads), (threads, 1)]):
         peer = peers.CTranslate2(lineup.folder, "int8", intra, workers)
-        label = f"CTranslate2, {workers} workers of {intra} thr"
+        label = f"CTranslate2, {workers} x {intra} thr"
         made[f"{label}, one by one"] = serve_queue(peer, workers, 1, traffic)
         made[f"{label}, all who wait"] = serve_queue(peer, workers, traffic.users, traffic)
     return made
