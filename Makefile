@@ -25,8 +25,11 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/decode.py
+	$(BIN)/python benchmarks/encode.py
+	$(BIN)/python benchmarks/dialogue.py
+	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/footprint.py
 
 # Dependencies at known versions (constraints.txt), then the package itself, editable.
@@ -41,6 +44,11 @@ $(VENV)/.dev: $(VENV)/.serve
 	@echo "installing the tools for training and testing (PyTorch is large)"
 	@$(PIP) install -c constraints.txt torch
 	@$(PIP) install -c constraints.txt --no-build-isolation -e ".[dev]"
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	@echo "installing the peers to compare with"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e ".[bench]"
 	@touch $@
 
 preflight:

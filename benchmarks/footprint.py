@@ -1,16 +1,18 @@
-"""How fast the chat is ready, how much memory it takes, and how much room an install takes.
+"""How fast the chat is ready, how much memory things take, and how much room an install takes.
 
-    python benchmarks/footprint.py [--rounds 11]
+    python benchmarks/footprint.py [--rounds 11] [--quick]
 
 Installs the package into an environment of its own, as a user would, without the training tools;
-measures the size of its site-packages without pip; starts `duologue chat` there at a
-pseudo-terminal until it prompts, and answers one line through a pipe to see the peak memory; and
-translates one sentence as a whole process. Writes benchmarks/results/footprint.json.
+measures the size of its site-packages without pip (P8); starts `duologue chat` there at a
+pseudo-terminal until it prompts, and answers two lines through a pipe to see the peak memory;
+translates one sentence as a whole process (P7); and lets 16 users decode together, each with a
+memory of 256 tokens and a reply of 64, by a model of 29 M parameters with random weights in int8
+(footprint_users.py), for the peak memory of that process (P9). --quick installs nothing, looks at
+this environment and takes a tiny model. Writes benchmarks/results/footprint.json.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import pty
 import statistics
@@ -18,12 +20,36 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
-from report import ROOT, surroundings, write
+import harness
+from report import ROOT
+from shapes import TINY, random_weights
+
+import duologue
+from duologue.checkpoint.store import load_model, save_model, weight_spec
+from duologue.config import ModelConfig, replace
 
 PROMPT = b"you> "
 NOT_OURS = ("pip", "pip-")
+USERS, SOURCE_TOKENS, REPLY_TOKENS = 16, 256, 64
+DEFAULT_MODEL = Path(duologue.__file__).parent / "pretrained" / "duo-s"
+# vocab_size is that of the default tokenizer, which the folder gets.
+USERS_MODEL = ModelConfig(
+    vocab_size=10_000,
+    d_model=384,
+    d_ff=1152,
+    num_heads=6,
+    num_encoder_layers=8,
+    num_decoder_layers=4,
+)
+# A process of its own: the largest child of this one may be pip.
+PEAK = (
+    "import resource, subprocess, sys; "
+    "subprocess.run(sys.argv[1:], input=sys.stdin.read(), text=True, capture_output=True, "
+    "check=True); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+)
 
 
 def install(folder: Path) -> Path:
@@ -46,12 +72,12 @@ def installed_mb(binaries: Path) -> float:
     return sum(path.stat().st_size for path in files if path.is_file()) / 1e6
 
 
-def seconds_to_prompt(duologue: Path) -> float:
+def seconds_to_prompt(duologue_command: Path) -> float:
     """From the start of the process to the first prompt at a terminal."""
     begin = time.perf_counter()
     process, terminal = pty.fork()
     if process == 0:
-        os.execv(duologue, [str(duologue), "chat"])
+        os.execv(duologue_command, [str(duologue_command), "chat"])
     seen = b""
     while PROMPT not in seen:
         seen += os.read(terminal, 4096)
@@ -69,43 +95,68 @@ def seconds_of(command: list[str], typed: str) -> float:
     return time.perf_counter() - begin
 
 
+def peak_mb(command: list[str], typed: str = "") -> float:
+    """Largest resident memory of a process, in megabytes."""
+    whole = [sys.executable, "-c", PEAK, *command]
+    done = subprocess.run(whole, input=typed, capture_output=True, text=True, check=True)
+    return int(done.stdout) * 1024 / 1e6
+
+
+def users_mb(python: Path, config: ModelConfig, folder: Path) -> float:
+    """Peak megabytes of a process in which all users decode together; writes the model first."""
+    tokenizer = load_model(DEFAULT_MODEL).tokenizer
+    save_model(folder, config, random_weights(config), tokenizer, "Random weights.", "int8")
+    script = ROOT / "benchmarks" / "footprint_users.py"
+    sizes = [str(size) for size in (USERS, SOURCE_TOKENS, REPLY_TOKENS)]
+    return peak_mb([str(python), str(script), str(folder), *sizes])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=11, help="timed starts of each command")
-    arguments = parser.parse_args()
+    arguments = harness.options(__doc__, rounds=11).parse_args()
+    config = USERS_MODEL
+    if arguments.quick:
+        config = replace(TINY, vocab_size=USERS_MODEL.vocab_size)
+    settings = {
+        "rounds": arguments.rounds,
+        "users": USERS,
+        "source_tokens": SOURCE_TOKENS,
+        "reply_tokens": REPLY_TOKENS,
+        "users_model": asdict(config),
+    }
+    report = harness.Report("footprint", harness.output_folder(arguments), settings)
     with tempfile.TemporaryDirectory() as folder:
-        binaries = install(Path(folder) / "environment")
-        duologue = binaries / "duologue"
-        seconds_to_prompt(duologue)  # fills the file cache
-        starts = [seconds_to_prompt(duologue) for _ in range(arguments.rounds)]
-        translate = [str(duologue), "translate", "--to", "de"]
+        binaries = Path(sys.executable).parent
+        if not arguments.quick:
+            harness.log("installing")
+            binaries = install(Path(folder) / "environment")
+        command = binaries / "duologue"
+        seconds_to_prompt(command)  # fills the file cache
+        starts = [seconds_to_prompt(command) for _ in range(arguments.rounds)]
+        translate = [str(command), "translate", "--to", "de"]
         sentence = "Two dogs are playing in the snow.\n"
         translations = [seconds_of(translate, sentence) for _ in range(arguments.rounds)]
-        # The largest child so far was pip; a process of its own measures the chat alone.
-        measure = (
-            "import resource, subprocess, sys; "
-            "subprocess.run(sys.argv[1:], input='Hello!\\nI need a taxi.\\n', text=True, "
-            "capture_output=True, check=True); "
-            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-        )
-        command = [sys.executable, "-c", measure, str(duologue), "chat"]
-        peak = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        harness.log("memory")
         figures = {
             "chat_start_to_prompt_s": statistics.median(starts),
             "chat_start_to_prompt_min_s": min(starts),
             "translate_one_sentence_s": statistics.median(translations),
-            "chat_peak_memory_mb": peak * 1024 / 1e6,
-            "installed_mb": installed_mb(binaries),
+            "chat_peak_memory_mb": peak_mb([str(command), "chat"], "Hello!\nI need a taxi.\n"),
+            "users_parameters_m": sum(map(_size, weight_spec(config).values())) / 1e6,
+            "users_peak_memory_mb": users_mb(binaries / "python", config, Path(folder) / "model"),
         }
-    goals = {
-        "P7": {"value": figures["translate_one_sentence_s"], "goal": 0.5},
-        "P8": {"value": figures["installed_mb"], "goal": 180},
-    }
-    for goal in goals.values():
-        goal["met"] = goal["value"] <= goal["goal"]
+        if not arguments.quick:
+            figures["installed_mb"] = installed_mb(binaries)
+            report.goals["P8"] = figures["installed_mb"]
+    report.goals["P7"] = figures["translate_one_sentence_s"]
+    report.goals["P9"] = figures["users_peak_memory_mb"]
+    report.extra["figures"] = figures
     for name, value in figures.items():
         print(f"{name:30} {value:8.2f}")
-    write("footprint", surroundings(("duologue",)) | {"figures": figures, "goals": goals})
+    report.finish()
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return shape[0] * (shape[1] if len(shape) == 2 else 1)
 
 
 if __name__ == "__main__":
