@@ -12,10 +12,10 @@ from shapes import END_ID, START_ID
 
 from duologue.checkpoint.weights import Weights, quantize_weights
 from duologue.config import ModelConfig
-from duologue.engine.engine import Engine
+from duologue.engine.engine import EncodeItem, Engine
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
-from duologue.types import Options
+from duologue.types import EngineOptions, Options
 
 NEVER = -1  # an end token that no row can choose: every reply has the length that was asked for
 
@@ -44,7 +44,8 @@ class Ours:
                 that is told the least length of a reply
         """
         suppressed = (END_ID,) if end_id == NEVER else ()
-        return Engine(self.forward, end_id, max_rows=rows, suppressed_ids=suppressed)
+        options = EngineOptions(max_rows=rows)
+        return Engine(self.forward, end_id, options, suppressed_ids=suppressed)
 
     def decode(
         self,
@@ -81,7 +82,6 @@ class Service:
     """
 
     def __init__(self, ours: Ours, rows: int, num_tokens: int) -> None:
-        self._ours = ours
         self._engine = ours.engine(rows)
         self._options = Options(max_tokens=num_tokens)
         self._users: dict[int, int] = {}
@@ -92,9 +92,10 @@ class Service:
         return bool(self._users)
 
     def submit(self, user: int, source: Sequence[int]) -> None:
-        """Encode a source and queue its reply."""
-        memory = self._ours.encode(source)
-        self._users[self._engine.add(memory, (START_ID,), self._options)] = user
+        """Queue a source and its reply: the engine encodes between the steps of others."""
+        sources = [EncodeItem(tuple(source))]
+        number = self._engine.add(Memory.empty(), (START_ID,), self._options, sources=sources)
+        self._users[number] = user
 
     def step(self) -> list[tuple[int, int]]:
         """One decoding step for all: (user, number of new tokens)."""
