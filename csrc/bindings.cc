@@ -129,6 +129,26 @@ static Result<float> step(Model& model, const std::vector<StatePtr>& states,
   return logits.release();
 }
 
+// (best [B] int64, log_norm [B] float32) of logits [B, V], which are changed.
+static nb::tuple score(Model& model, const nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>& logits,
+                       const std::vector<int64_t>& suppressed) {
+  require(static_cast<int64_t>(logits.shape(1)) == model.config.vocab_size,
+          "logits must have one column for each id");
+  const size_t rows = logits.shape(0);
+  std::vector<RowScore> scores(rows);
+  {
+    nb::gil_scoped_release release;
+    score_rows(model, logits.data(), static_cast<int64_t>(rows), suppressed, scores.data());
+  }
+  NewArray<int64_t> best({rows});
+  NewArray<float> log_norm({rows});
+  for (size_t row = 0; row < rows; ++row) {
+    best.data[row] = scores[row].best;
+    log_norm.data[row] = scores[row].log_norm;
+  }
+  return nb::make_tuple(best.release(), log_norm.release());
+}
+
 static Result<float> attention(const DecoderState& state) {
   require(state.is_recording, "this decoder state was not started with record_attention");
   std::lock_guard<std::mutex> lock(state.model->mutex);
@@ -260,6 +280,8 @@ NB_MODULE(_native, module) {
                                                   record_attention);
           },
           "memory"_a, "record_attention"_a)
+      .def("score", &score, "logits"_a.noconvert(), "suppressed"_a,
+           "(best [B] int64, log_norm [B] float32); suppressed ids of logits [B, V] become -inf.")
       .def_ro("pool", &Model::pool)
       .def("decode_step", &step, "states"_a, "ids"_a,
            "logits [B, V] float32 after one token for each state.")

@@ -219,4 +219,9 @@ SegmentPtr encode(const std::shared_ptr<Model>& model, const std::vector<Segment
 void decode_step(Model& model, const std::vector<DecoderState*>& states,
                  const std::vector<int64_t>& ids, float* logits);
 
+// Takes the suppressed ids [count] out of logits [rows, V] (they become -inf), then scores each row.
+// Throws std::invalid_argument for an id outside the vocabulary.
+void score_rows(Model& model, float* logits, int64_t rows, const std::vector<int64_t>& suppressed,
+                RowScore* scores);
+
 }  // namespace duologue

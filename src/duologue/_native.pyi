@@ -129,6 +129,11 @@ class Model:
         is_document: bool,
     ) -> Segment:
         """The inverse of Segment.arrays; ValueError for what does not fit or is no number."""
+    def score(self, logits: _F32, suppressed: Sequence[int]) -> tuple[npt.NDArray[np.int64], _F32]:
+        """(best [B], log_norm [B]) of logits [B, V], in which suppressed ids become -inf.
+
+        best is the first of the largest; logits - log_norm are natural log-probabilities.
+        """
     @property
     def pool(self) -> PagePool:
         """Where keys and values live."""

@@ -15,6 +15,7 @@ from duologue.checkpoint.weights import QuantizedWeight, Weights, quantize_weigh
 from duologue.config import ModelConfig
 from duologue.engine.forward import DecoderState, Forward
 from duologue.engine.memory import Memory
+from duologue.engine.sampling import Scores
 from duologue.errors import CheckpointError, ConfigError, EngineError
 
 ISAS = _native.isa_names()
@@ -262,6 +263,31 @@ def test_python_threads_may_share_a_model(
         worker.join()
     for n in range(4):
         assert np.array_equal(results[n], expected[n])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_scores_are_those_of_the_formula(
+    isa: str,
+    tiny_config: MakeConfig,
+    tiny_weights: MakeWeights,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DUOLOGUE_ISA", isa)
+    config = tiny_config()
+    forward = Forward(config, tiny_weights(config), threads=2)
+    logits = np.random.default_rng(3).standard_normal((5, config.vocab_size), dtype=np.float32) * 9
+    logits[1, 7] = logits[1, 300] = logits[1].max() + 1  # equals: the first is the best
+    logits[2, -1] = 100
+    expected = Scores.of(logits.copy(), [0, 5])
+    scores = forward.score(logits, [0, 5])
+    assert scores.best == expected.best
+    assert (scores.best[1], scores.best[2]) == (7, config.vocab_size - 1)
+    np.testing.assert_allclose(scores.log_norm, expected.log_norm, rtol=1e-6)
+    assert np.isneginf(logits[:, [0, 5]]).all()
+    with pytest.raises(ValueError, match="outside the vocabulary"):
+        forward.score(logits, [config.vocab_size])
+    with pytest.raises(ValueError, match="one column for each id"):
+        forward.score(logits[:, :-1].copy(), [])
 
 
 # --- what is refused ----------------------------------------------------------------------------

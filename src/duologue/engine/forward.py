@@ -24,6 +24,7 @@ from duologue._native import DecoderState
 from duologue.checkpoint.weights import QuantizedWeight, Weights
 from duologue.config import ModelConfig
 from duologue.engine.memory import Memory, Segment
+from duologue.engine.sampling import Scores
 from duologue.errors import CheckpointError, ConfigError, EngineError
 
 __all__ = ["DecoderState", "Encoding", "Forward", "Pool", "default_threads"]
@@ -185,6 +186,11 @@ class Forward:
             return self._model.decode_step(states, ids)
         except (ValueError, _native.CacheFullError) as error:
             raise EngineError(str(error)) from None
+
+    def score(self, logits: npt.NDArray[np.float32], suppressed_ids: Sequence[int]) -> Scores:
+        """Scores.of, computed by all threads: suppressed_ids of logits [B, V] become impossible."""
+        best, log_norm = self._model.score(logits, suppressed_ids)
+        return Scores(logits, best.tolist(), log_norm.tolist())
 
 
 class Encoding:
