@@ -107,12 +107,13 @@ static std::map<std::string, WeightView> read_weights(const nb::dict& weights) {
 
 static std::shared_ptr<Model> make_model(nb::handle source, const nb::dict& weights,
                                          int64_t threads, const std::string& isa,
-                                         const std::string& store, int64_t cache_bytes) {
+                                         const std::string& store, int64_t cache_bytes,
+                                         bool is_two_stage) {
   const Config config = read_config(source);
   require(store == "f32" || store == "bf16", "store must be f32 or bf16");
   const std::map<std::string, WeightView> views = read_weights(weights);
   const RunOptions options = {threads, isa, store == "f32" ? Store::kF32 : Store::kBf16,
-                              cache_bytes};
+                              cache_bytes, is_two_stage};
   nb::gil_scoped_release release;
   return std::make_shared<Model>(config, views, options);
 }
@@ -261,7 +262,7 @@ NB_MODULE(_native, module) {
 
   nb::class_<Model>(module, "Model", "Packed weights, threads and scratch memory.")
       .def(nb::new_(&make_model), "config"_a, "weights"_a, "threads"_a, "isa"_a = "",
-           "store"_a = "f32", "cache_bytes"_a = RunOptions().cache_bytes)
+           "store"_a = "f32", "cache_bytes"_a = RunOptions().cache_bytes, "is_two_stage"_a = false)
       .def(
           "begin_encode",
           [](std::shared_ptr<Model> model, const std::vector<std::shared_ptr<Segment>>& memory,

@@ -258,7 +258,7 @@ void decode_step(Model& model, const States& states, const std::vector<int64_t>&
     step_transformer(model, states);
   }
   norm_rows(model, space.x.data(), model.weights.decoder_norm, space.normed.data(), rows);
-  linear(model.runtime, model.weights.embed, space.normed.data(), logits, rows);
+  output_logits(model, space.normed.data(), rows, logits);
   for (DecoderState* state : states) ++state->length;
 }
 

@@ -104,6 +104,7 @@ class Model:
                    of two inputs in the lower half, 8 added
     store        f32 or bf16, for keys and values
     cache_bytes  most bytes of keys and values
+    is_two_stage  look coarsely at all ids first; see csrc/output.cc
     ValueError lists every weight that is missing, surplus, misshapen or of the wrong type.
     """
 
@@ -115,6 +116,7 @@ class Model:
         isa: str = "",
         store: str = "f32",
         cache_bytes: int = ...,
+        is_two_stage: bool = False,
     ) -> Model: ...
     def begin_encode(
         self, memory: Sequence[Segment], ids: Sequence[int], is_document: bool

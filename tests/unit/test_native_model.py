@@ -266,6 +266,43 @@ def test_python_threads_may_share_a_model(
 
 
 @pytest.mark.parametrize("isa", ISAS)
+def test_two_stages_find_the_best_id_of_the_whole_product(
+    isa: str, tiny_config: MakeConfig, tiny_weights: MakeWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUOLOGUE_ISA", isa)
+    # A vocabulary of many panels, and rows of very different lengths: a best id among them all.
+    config = replace(tiny_config(), vocab_size=3000, d_model=64, num_heads=2)
+    weights = tiny_weights(config)
+    length = np.random.default_rng(4).uniform(0.2, 1.0, (3000, 1)).astype(np.float32)
+    weights["embed.weight"] = weights["embed.weight"] * length
+    packed = quantize_weights(weights)
+    whole = Forward(config, packed, threads=1)
+    staged = Forward(config, packed, threads=2, two_stage=True)
+    states = [forward.start(encode(forward, PARTS)) for forward in (whole, staged)]
+    num_exact = 0
+    for idx in (IDS * 10)[:64]:
+        expected = whole.decode_step([states[0]], [idx])[0]
+        logits = staged.decode_step([states[1]], [idx])[0]
+        best = int(expected.argmax())
+        assert int(logits.argmax()) == best
+        assert logits[best] == expected[best]
+        assert np.abs(logits - expected).max() < 0.2 * np.abs(expected).max()
+        num_exact += int((logits == expected).sum())
+    assert num_exact < 64 * 3000 / 2  # most of it was left coarse
+
+
+def test_two_stages_change_nothing_where_rows_decode_together(
+    tiny_config: MakeConfig, tiny_weights: MakeWeights
+) -> None:
+    packed = quantize_weights(tiny_weights(tiny_config()))
+    logits = []
+    for two_stage in (False, True):
+        forward = Forward(tiny_config(), packed, threads=1, two_stage=two_stage)
+        logits.append(forward.decode_step([forward.start(Memory.empty()) for _ in "ab"], [3, 4]))
+    assert np.array_equal(*logits)
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_scores_are_those_of_the_formula(
     isa: str,
     tiny_config: MakeConfig,

@@ -64,6 +64,9 @@ class Forward:
     threads      threads of one forward pass, the caller's included; None is default_threads()
     cache_bytes  most that the keys and values of all memories and decoders take together; None is
                  DEFAULT_CACHE_BYTES. They are float32 if all weights are, else bfloat16
+    two_stage    where one row decodes alone and the output matrix is int8: look at all ids coarsely
+                 first, then exactly at those that could be the best or come close. Logits far
+                 below the best are approximate; takes half the output matrix more memory
     pool         (attribute) the pages of all keys and values: used_bytes, limit_bytes, check()
 
     May be called from several threads: passes of one model run one after another.
@@ -77,6 +80,7 @@ class Forward:
         weights: Weights,
         threads: int | None = None,
         cache_bytes: int | None = None,
+        two_stage: bool = False,
     ) -> None:
         self.config = config
         self.threads = default_threads() if threads is None else threads
@@ -97,7 +101,9 @@ class Forward:
         store = "f32" if is_f32 else "bf16"
         limit = DEFAULT_CACHE_BYTES if cache_bytes is None else cache_bytes
         try:
-            self._model = _native.Model(config, arrays, self.threads, self.isa, store, limit)
+            self._model = _native.Model(
+                config, arrays, self.threads, self.isa, store, limit, two_stage
+            )
         except ValueError as error:
             raise CheckpointError(str(error)) from None
         self.pool = self._model.pool
