@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duologue.checkpoint.weights import check_weights
+from duologue.checkpoint.tensors import check_weights
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 COMMANDS = sorted(path for path in FOLDER.glob("*.py") if "def main(" in path.read_text("utf-8"))
