@@ -18,7 +18,7 @@ def quantize(
     """Write a model folder with its weights in another precision.
 
     bf16 takes half the space of f32. int8 takes a quarter, and is what is computed with by
-    default anyway. int4 takes an eighth for the decoder and the output; the encoder stays in
+    default anyway. int4 takes about a sixth for the decoder and the output; the encoder is in
     int8. Start from f32: what one rounding took, the next cannot give back.
     OUT may be a model folder already; it is then replaced, in one step.
 
