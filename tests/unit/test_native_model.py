@@ -11,12 +11,13 @@ import pytest
 from reference.model import Part, ReferenceModel
 
 from duologue import _native
-from duologue.checkpoint.weights import QuantizedWeight, Weights, quantize_weights
+from duologue.checkpoint.weights import Int4Weight, Int8Weight, Weights, to_precision
 from duologue.config import ModelConfig
 from duologue.engine.forward import DecoderState, Forward
 from duologue.engine.memory import Memory
 from duologue.engine.sampling import Scores
 from duologue.errors import CheckpointError, ConfigError, EngineError
+from duologue.types import PRECISIONS, Precision
 
 ISAS = _native.isa_names()
 CELLS = ["transformer", "gru"]
@@ -87,7 +88,10 @@ def test_turn_by_turn_equals_the_reference_that_encodes_all_at_once(
 
 @every_cell
 @pytest.mark.parametrize("isa", ISAS)
-def test_int8_is_close_to_the_reference_with_the_same_weights(
+@pytest.mark.parametrize(("precision", "rtol"), [("bf16", 0.03), ("int8", 0.05), ("int4", 0.05)])
+def test_rounded_weights_are_close_to_the_reference_with_the_same_weights(
+    precision: Precision,
+    rtol: float,
     isa: str,
     cell: str,
     wide_config: MakeConfig,
@@ -96,11 +100,11 @@ def test_int8_is_close_to_the_reference_with_the_same_weights(
 ) -> None:
     monkeypatch.setenv("DUOLOGUE_ISA", isa)
     config = wide_config(cell)
-    weights = quantize_weights(tiny_weights(config))
+    weights = to_precision(tiny_weights(config), precision)
     forward, reference = Forward(config, weights, threads=1), ReferenceModel(config, weights)
     state = forward.start(encode(forward, PARTS))
     expected, _ = reference.decode(reference.encode(PARTS), IDS)
-    assert_close(decode(forward, state, IDS), expected, rtol=0.05)
+    assert_close(decode(forward, state, IDS), expected, rtol)
 
 
 @every_cell
@@ -117,15 +121,17 @@ def test_a_decoder_without_a_memory_runs(
 
 
 @every_cell
-@pytest.mark.parametrize("precision", ["f32", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_ragged_batch_equals_each_row_alone(
-    precision: str, threads: int, cell: str, tiny_config: MakeConfig, tiny_weights: MakeWeights
+    precision: Precision,
+    threads: int,
+    cell: str,
+    tiny_config: MakeConfig,
+    tiny_weights: MakeWeights,
 ) -> None:
     config = tiny_config(cell)
-    weights = tiny_weights(config)
-    weights = quantize_weights(weights) if precision == "int8" else weights
-    forward = Forward(config, weights, threads)
+    forward = Forward(config, to_precision(tiny_weights(config), precision), threads)
     memories = [encode(forward, PARTS[:count]) for count in range(len(PARTS))]
 
     # Row r joins at step r, so that lengths differ as well as memories.
@@ -144,7 +150,8 @@ def test_two_threads_give_the_same_bits_as_one(
     cell: str, wide_config: MakeConfig, tiny_weights: MakeWeights
 ) -> None:
     config = wide_config(cell)
-    for weights in (tiny_weights(config), quantize_weights(tiny_weights(config))):
+    for precision in PRECISIONS:
+        weights = to_precision(tiny_weights(config), precision)
         results = []
         for threads in (1, 2):
             forward = Forward(config, weights, threads)
@@ -410,10 +417,12 @@ def test_unfitting_weights_are_all_listed(
     "weight",
     [
         np.ones((16, 16)),
-        QuantizedWeight(np.ones((16, 16), np.int8), np.ones(15, np.float32)),
-        QuantizedWeight(np.ones((16, 16), np.int16), np.ones(16, np.float32)),  # type: ignore[arg-type]
+        Int8Weight(np.ones((16, 16), np.int8), np.ones(15, np.float32)),
+        Int8Weight(np.ones((16, 16), np.int16), np.ones(16, np.float32)),  # type: ignore[arg-type]
+        Int4Weight(np.ones((16, 8), np.uint8), np.ones((16, 2), np.float32), 16),
+        Int4Weight(np.ones((16, 16), np.uint8), np.ones((16, 1), np.float32), 16),
     ],
-    ids=["float64", "scales too short", "int16"],
+    ids=["float64", "scales too short", "int16", "scales of other groups", "a byte for each input"],
 )
 def test_a_weight_of_a_wrong_type_is_named(
     weight: object, tiny_config: MakeConfig, tiny_weights: MakeWeights
@@ -426,7 +435,7 @@ def test_a_weight_of_a_wrong_type_is_named(
 
 def test_a_norm_cannot_be_int8(tiny_config: MakeConfig, tiny_weights: MakeWeights) -> None:
     config = tiny_config()
-    vector = QuantizedWeight(np.ones((16, 1), np.int8), np.ones(16, np.float32))
+    vector = Int8Weight(np.ones((16, 1), np.int8), np.ones(16, np.float32))
     with pytest.raises(CheckpointError, match=r"encoder\.norm\.weight has shape \[16, 1\]"):
         Forward(config, tiny_weights(config) | {"encoder.norm.weight": vector}, threads=1)
 
@@ -441,7 +450,7 @@ def test_weights_that_are_no_numbers_are_named(
     weights[name].flat[3] = value  # type: ignore[union-attr]
     with pytest.raises(CheckpointError, match=f"{name} holds values that are no finite numbers"):
         Forward(config, weights, threads=1)
-    weights = quantize_weights(tiny_weights(config))
+    weights = to_precision(tiny_weights(config), "int8")
     weights["embed.weight"].scale[3] = value  # type: ignore[union-attr]
     with pytest.raises(CheckpointError, match=r"embed\.weight holds values"):
         Forward(config, weights, threads=1)

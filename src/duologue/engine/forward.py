@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from duologue import _native
 from duologue._native import DecoderState
-from duologue.checkpoint.weights import QuantizedWeight, Weights
+from duologue.checkpoint.weights import Bf16Weight, Int4Weight, Int8Weight, Weight, Weights
 from duologue.config import ModelConfig
 from duologue.engine.memory import Memory, Segment
 from duologue.engine.sampling import Scores
@@ -59,8 +59,8 @@ class Forward:
     """A loaded model: weights packed for this processor, and the threads to run it.
 
     config       shape of the model
-    weights      every name of weight_spec(config); float32 or QuantizedWeight. They are copied, so
-                 the caller may free them. Matrices are computed in the precision they come in
+    weights      every name of weight_spec(config), in any precision. They are copied, so the caller
+                 may free them. Matrices are computed in the precision they come in
     threads      threads of one forward pass, the caller's included; None is default_threads()
     cache_bytes  most that the keys and values of all memories and decoders take together; None is
                  DEFAULT_CACHE_BYTES. They are float32 if all weights are, else bfloat16
@@ -90,13 +90,7 @@ class Forward:
             self.isa = _native.default_isa()
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        arrays: dict[str, Any] = {}
-        for name, weight in weights.items():
-            if isinstance(weight, QuantizedWeight):
-                values = np.ascontiguousarray(weight.values)
-                arrays[name] = (values, np.ascontiguousarray(weight.scale))
-            else:
-                arrays[name] = np.ascontiguousarray(weight)
+        arrays = {name: _native_weight(weight) for name, weight in weights.items()}
         is_f32 = all(getattr(array, "dtype", None) == np.float32 for array in arrays.values())
         store = "f32" if is_f32 else "bf16"
         limit = DEFAULT_CACHE_BYTES if cache_bytes is None else cache_bytes
@@ -227,6 +221,18 @@ class Encoding:
         if self._memory is None:
             raise EngineError("this segment has not been encoded to its end")
         return self._memory
+
+
+def _native_weight(weight: Weight) -> Any:
+    """A weight in the form that _native.Model takes."""
+    if isinstance(weight, Bf16Weight):
+        return np.ascontiguousarray(weight.bits)
+    if isinstance(weight, Int8Weight):
+        return np.ascontiguousarray(weight.values), np.ascontiguousarray(weight.scale)
+    if isinstance(weight, Int4Weight):
+        nibbles, scale = (np.ascontiguousarray(part) for part in (weight.nibbles, weight.scale))
+        return nibbles, scale, weight.num_inputs
+    return np.ascontiguousarray(weight)
 
 
 def default_threads() -> int:
