@@ -282,7 +282,7 @@ def test_two_stages_find_the_best_id_of_the_whole_product(
     weights = tiny_weights(config)
     length = np.random.default_rng(4).uniform(0.2, 1.0, (3000, 1)).astype(np.float32)
     weights["embed.weight"] = weights["embed.weight"] * length
-    packed = quantize_weights(weights)
+    packed = to_precision(weights, "int8")
     whole = Forward(config, packed, threads=1)
     staged = Forward(config, packed, threads=2, two_stage=True)
     states = [forward.start(encode(forward, PARTS)) for forward in (whole, staged)]
@@ -301,7 +301,7 @@ def test_two_stages_find_the_best_id_of_the_whole_product(
 def test_two_stages_change_nothing_where_rows_decode_together(
     tiny_config: MakeConfig, tiny_weights: MakeWeights
 ) -> None:
-    packed = quantize_weights(tiny_weights(tiny_config()))
+    packed = to_precision(tiny_weights(tiny_config()), "int8")
     logits = []
     for two_stage in (False, True):
         forward = Forward(tiny_config(), packed, threads=1, two_stage=two_stage)
