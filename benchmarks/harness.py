@@ -21,7 +21,7 @@ from typing import Any
 
 from report import RESULTS, surroundings, write
 
-from duologue.engine.forward import default_threads
+from duologue.engine.cores import default_threads
 
 # OpenMP threads of the last contender spin for some milliseconds before they sleep.
 PAUSE_S = 0.05

@@ -62,6 +62,18 @@ def test_labels_come_with_their_probability(run_cli: RunCli, tiny_model_folder: 
     assert sum(result["probabilities"].values()) == pytest.approx(1)
 
 
+def test_more_threads_than_cores_are_capped_with_a_warning(
+    run_cli: RunCli, translate: list[str], tiny_model_folder: Folders
+) -> None:
+    translate[translate.index("--threads") + 1] = "200"
+    capped = run_cli(*translate, "hello")
+    assert capped.returncode == 0
+    assert b"--threads 200: this process may use" in capped.stderr
+    assert lines_of(run_cli(*command_of("translate", tiny_model_folder()), "hello")) == [
+        capped.stdout.decode().rstrip("\n")
+    ]
+
+
 def test_no_input_gives_no_output(run_cli: RunCli, translate: list[str]) -> None:
     assert lines_of(run_cli(*translate, stdin=b"")) == []
 

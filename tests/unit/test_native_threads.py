@@ -9,16 +9,16 @@ import pytest
 
 import duologue
 from duologue import _native
-from duologue.engine import forward
-from duologue.engine.forward import MAX_DEFAULT_THREADS, default_threads
+from duologue.engine import cores
+from duologue.engine.cores import MAX_DEFAULT_THREADS, default_threads, usable_cores
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of 4 cores with 2 hardware threads each, without a CPU quota."""
-    monkeypatch.setattr(forward, "_SYS", tmp_path / "sys")
-    monkeypatch.setattr(forward, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(forward.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(cores, "_SYS", tmp_path / "sys")
+    monkeypatch.setattr(cores, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     for cpu in range(8):
         topology = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/topology"
         topology.mkdir(parents=True)
@@ -38,7 +38,7 @@ def test_default_threads_counts_cores_not_hardware_threads(machine: Path) -> Non
 def test_default_threads_respects_the_affinity_mask(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forward.os, "sched_getaffinity", lambda _: {0, 4, 5})
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: {0, 4, 5})
     assert default_threads() == 2
 
 
@@ -71,8 +71,9 @@ def test_default_threads_without_an_old_quota_is_all_cores(machine: Path) -> Non
 def test_default_threads_stops_where_more_do_not_help(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forward.os, "sched_getaffinity", lambda _: set(range(100, 200)))
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(100, 200)))
     assert default_threads() == MAX_DEFAULT_THREADS
+    assert usable_cores() == 100
 
 
 def public(names: object) -> set[str]:

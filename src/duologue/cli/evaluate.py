@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duologue.cli.options import DEFAULT_MODEL, ModelOption, PrecisionOption, ThreadsOption
+from duologue.cli.options import (
+    DEFAULT_MODEL,
+    ModelOption,
+    PrecisionOption,
+    ThreadsOption,
+    capped,
+)
 
 if TYPE_CHECKING:
     from duologue.evaluation.cases import Cases
@@ -84,7 +90,7 @@ def evaluate(  # noqa: PLR0913 - the options of a command are its parameters
     selection = Selection(data, split, task, direction, part, limit)
     cases = read_cases(selection)
     folder = model_folder(model)
-    runtime = Runtime(load_model(folder, precision), threads)
+    runtime = Runtime(load_model(folder, precision), capped(threads))
     options = _options(cases, beam)
     predictor = ModelPredictor(runtime, cases, options, labels or cases.set)
     with _progress(len(cases.items)) as progress:

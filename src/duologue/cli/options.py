@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +25,9 @@ PrecisionOption = Annotated[
 ThreadsOption = Annotated[
     int | None,
     typer.Option(
-        min=1, metavar="N", help="Threads to compute with; what suits the machine if not given."
+        min=1,
+        metavar="N",
+        help="Threads to compute with, at most one a core; what suits the machine if not given.",
     ),
 ]
 JsonOption = Annotated[
@@ -44,4 +47,15 @@ def open_model(name: str, precision: Precision, threads: int | None) -> Model:
     """Load the model that the shared options name."""
     from duologue import api
 
-    return api.load(name, precision=precision, threads=threads)
+    return api.load(name, precision=precision, threads=capped(threads))
+
+
+def capped(threads: int | None) -> int | None:
+    """The threads asked for, or as many as there are cores for, with a warning: more only wait."""
+    from duologue.engine.cores import usable_cores
+
+    if threads is None or threads <= (most := usable_cores()):
+        return threads
+    problem = f"--threads {threads}: this process may use {most} cores, so it takes {most} threads"
+    print(f"duologue: {problem}", file=sys.stderr)
+    return most

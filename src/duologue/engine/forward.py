@@ -4,16 +4,13 @@ Forward            .encode appends to a memory, .start begins to decode one, .de
 Encoding           a segment that is encoded in pieces; made by Forward.begin_encode
 Pool               where segments and decoder states lie, and how much of it is taken
 DecoderState       what one decoding row carries; made by .start and .fork, described in _native.pyi
-default_threads    how many threads a model should use here
 
 Everything is ids and arrays; nothing here knows text, or whether the model is recurrent.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,21 +20,16 @@ from duologue import _native
 from duologue._native import DecoderState
 from duologue.checkpoint.weights import Bf16Weight, Int4Weight, Int8Weight, Weight, Weights
 from duologue.config import ModelConfig
+from duologue.engine.cores import default_threads
 from duologue.engine.memory import Memory, Segment
 from duologue.engine.sampling import Scores
 from duologue.errors import CheckpointError, ConfigError, EngineError
 
-__all__ = ["DecoderState", "Encoding", "Forward", "Pool", "default_threads"]
+__all__ = ["DecoderState", "Encoding", "Forward", "Pool"]
 
 DEFAULT_CACHE_BYTES = 2**30
 
-# The layers of the models this engine is made for are too narrow to feed more.
-MAX_DEFAULT_THREADS = 8
-
 _PAGE_TOKENS = 16  # of one layer, as csrc/core.h says
-
-_SYS = Path("/sys")
-_PROC = Path("/proc")
 
 
 class Pool(Protocol):
@@ -233,57 +225,3 @@ def _native_weight(weight: Weight) -> Any:
         nibbles, scale = (np.ascontiguousarray(part) for part in (weight.nibbles, weight.scale))
         return nibbles, scale, weight.num_inputs
     return np.ascontiguousarray(weight)
-
-
-def default_threads() -> int:
-    """Physical cores that this process may use, at least 1 and at most MAX_DEFAULT_THREADS.
-
-    Respects the affinity mask and the CPU quota of control groups (containers); two hardware
-    threads of one core count once, because they share the vector units.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        cores = _physical_cores(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    quota = _cpu_quota()
-    if quota is not None:
-        cores = min(cores, int(quota))
-    return max(1, min(cores, MAX_DEFAULT_THREADS))
-
-
-def _physical_cores(cpus: set[int]) -> int:
-    cores = set()
-    for cpu in cpus:
-        siblings = _read(_SYS / f"devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        cores.add(siblings or str(cpu))
-    return len(cores)
-
-
-def _cpu_quota() -> float | None:
-    """CPUs' worth of time that control groups allow, or None without a limit."""
-    root = _SYS / "fs/cgroup"
-    quotas = []
-    for line in (_read(_PROC / "self/cgroup") or "").splitlines():
-        _, controllers, name = line.split(":", 2)
-        if controllers == "":
-            base, files = root, ["cpu.max"]
-        elif "cpu" in controllers.split(","):
-            base, files = root / "cpu", ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
-        else:
-            continue
-        folder = base / name.lstrip("/")
-        # A limit of any parent holds too; inside a container the own group is often the root.
-        for group in (folder, *folder.parents):
-            fields = " ".join(_read(group / file) or "" for file in files).split()
-            if len(fields) == 2 and fields[0].isdigit() and int(fields[1]) > 0:
-                quotas.append(int(fields[0]) / int(fields[1]))
-            if group == base:
-                break
-    return min(quotas) if quotas else None
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
