@@ -3,7 +3,8 @@
     python benchmarks/quality.py --data DATA [--model duo-s] [--output reports]
 
 Runs `duologue evaluate` once for each line of TESTS, on test splits that no training ever sees, and
-prints one table. Writes benchmarks/results/quality.json, with the goals of the default model.
+prints one table. Writes benchmarks/results/quality.json, with the goals of the default model, and
+P11: how many BLEU lie between int8 and float32 where both were run.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import judge
 from report import surroundings, write
 
 TASK_SCORES = {
@@ -91,6 +93,18 @@ def row(test: Test, report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def precision_gap(rows: list[dict[str, Any]]) -> float | None:
+    """BLEU between int8 and float32, the largest of the tests that were run in both; else None."""
+    in_float = ["--precision", "f32"]
+    gaps = [
+        abs(one["scores"]["bleu"]["value"] - other["scores"]["bleu"]["value"])
+        for one in rows
+        for other in rows
+        if one["test"] == other["test"] and one["options"] + in_float == other["options"]
+    ]
+    return max(gaps, default=None)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
@@ -109,7 +123,9 @@ def main() -> None:
         )
         label = " ".join([test.file.partition(".")[0], *test.options])
         print(f"| {label} | {done['cases']:,} | {scores} | {goals} |", flush=True)
-    write("quality", surroundings(("duologue", "sacrebleu")) | {"tests": rows})
+    gap = precision_gap(rows)
+    goals = judge({} if gap is None else {"P11": gap})
+    write("quality", surroundings(("duologue", "sacrebleu")) | {"goals": goals, "tests": rows})
 
 
 if __name__ == "__main__":
