@@ -63,6 +63,15 @@ def test_bytes_of_a_memory_are_counted_for_each_token(
     assert found.bytes_per_token == 8 * config.d_model * 4  # float32, 2 + 2 layers
 
 
+def test_one_user_is_measured_once(tiny_config: MakeConfig, tiny_weights: MakeWeights) -> None:
+    config = tiny_config()
+    weights = tiny_weights(config)
+    told: list[str] = []
+    found = benchmark.measure(Forward(config, weights, 1), weights, 1, 1, told.append)
+    assert found.many_users is found.one_user
+    assert sum(what.startswith("decoding") for what in told) == 1
+
+
 def test_a_model_that_encodes_all_again_is_said_to_reuse_nothing(
     tiny_config: MakeConfig, tiny_weights: MakeWeights
 ) -> None:
