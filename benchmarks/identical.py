@@ -23,12 +23,11 @@ from report import RESULTS, surroundings, write
 
 from duologue.api import model_folder
 from duologue.checkpoint.store import load_model
-from duologue.checkpoint.weights import PRECISIONS
 from duologue.engine.engine import EncodeItem, Engine, Finished
 from duologue.engine.memory import Memory
 from duologue.evaluation.cases import Case, Selection, read_cases
 from duologue.runtime import Runtime
-from duologue.types import EngineOptions, Options
+from duologue.types import PRECISIONS, EngineOptions, Options
 
 FILES = (
     ("mt/multi30k.jsonl.gz", ("en-de", "de-en")),

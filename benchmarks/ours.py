@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from shapes import END_ID, START_ID
 
-from duologue.checkpoint.weights import Weights, quantize_weights
+from duologue.checkpoint.weights import Weights, to_precision
 from duologue.config import ModelConfig
 from duologue.engine.engine import EncodeItem, Engine
 from duologue.engine.forward import Forward
@@ -29,7 +29,7 @@ class Ours:
     """
 
     def __init__(self, config: ModelConfig, weights: Weights, precision: str, threads: int) -> None:
-        packed = quantize_weights(weights) if precision == "int8" else weights
+        packed = to_precision(weights, "int8") if precision == "int8" else weights
         self.config = config
         self.forward = Forward(config, packed, threads)
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from duologue.benchmark import step_names
-from duologue.checkpoint.weights import Weights, weight_spec
+from duologue.checkpoint.spec import weight_spec
+from duologue.checkpoint.weights import Weights
 from duologue.config import ModelConfig
 
 # FLAN-T5-small has 6 heads of 64 (384 wide inside 512) where our family has d_model / 64 = 8, and

@@ -107,12 +107,13 @@ static std::map<std::string, WeightView> read_weights(const nb::dict& weights) {
 
 static std::shared_ptr<Model> make_model(nb::handle source, const nb::dict& weights,
                                          int64_t threads, const std::string& isa,
-                                         const std::string& store, int64_t cache_bytes) {
+                                         const std::string& store, int64_t cache_bytes,
+                                         bool is_two_stage) {
   const Config config = read_config(source);
   require(store == "f32" || store == "bf16", "store must be f32 or bf16");
   const std::map<std::string, WeightView> views = read_weights(weights);
   const RunOptions options = {threads, isa, store == "f32" ? Store::kF32 : Store::kBf16,
-                              cache_bytes};
+                              cache_bytes, is_two_stage};
   nb::gil_scoped_release release;
   return std::make_shared<Model>(config, views, options);
 }
@@ -127,6 +128,26 @@ static Result<float> step(Model& model, const std::vector<StatePtr>& states,
     decode_step(model, pointers, ids, logits.data.get());
   }
   return logits.release();
+}
+
+// (best [B] int64, log_norm [B] float32) of logits [B, V], which are changed.
+static nb::tuple score(Model& model, const nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>& logits,
+                       const std::vector<int64_t>& suppressed) {
+  require(static_cast<int64_t>(logits.shape(1)) == model.config.vocab_size,
+          "logits must have one column for each id");
+  const size_t rows = logits.shape(0);
+  std::vector<RowScore> scores(rows);
+  {
+    nb::gil_scoped_release release;
+    score_rows(model, logits.data(), static_cast<int64_t>(rows), suppressed, scores.data());
+  }
+  NewArray<int64_t> best({rows});
+  NewArray<float> log_norm({rows});
+  for (size_t row = 0; row < rows; ++row) {
+    best.data[row] = scores[row].best;
+    log_norm.data[row] = scores[row].log_norm;
+  }
+  return nb::make_tuple(best.release(), log_norm.release());
 }
 
 static Result<float> attention(const DecoderState& state) {
@@ -241,7 +262,7 @@ NB_MODULE(_native, module) {
 
   nb::class_<Model>(module, "Model", "Packed weights, threads and scratch memory.")
       .def(nb::new_(&make_model), "config"_a, "weights"_a, "threads"_a, "isa"_a = "",
-           "store"_a = "f32", "cache_bytes"_a = RunOptions().cache_bytes)
+           "store"_a = "f32", "cache_bytes"_a = RunOptions().cache_bytes, "is_two_stage"_a = false)
       .def(
           "begin_encode",
           [](std::shared_ptr<Model> model, const std::vector<std::shared_ptr<Segment>>& memory,
@@ -260,6 +281,8 @@ NB_MODULE(_native, module) {
                                                   record_attention);
           },
           "memory"_a, "record_attention"_a)
+      .def("score", &score, "logits"_a.noconvert(), "suppressed"_a,
+           "(best [B] int64, log_norm [B] float32); suppressed ids of logits [B, V] become -inf.")
       .def_ro("pool", &Model::pool)
       .def("decode_step", &step, "states"_a, "ids"_a,
            "logits [B, V] float32 after one token for each state.")

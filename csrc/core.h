@@ -84,6 +84,12 @@ struct LinearTask {
   bool is_added;
 };
 
+// What is known of one row of logits: logits - log_norm are natural log-probabilities.
+struct RowScore {
+  int64_t best;
+  float log_norm;
+};
+
 struct Tile {
   int64_t panel_begin, panel_end, row_begin, row_end;
 };
@@ -155,6 +161,8 @@ struct Kernels {
   void (*softmax)(float* x, int64_t n);
   // y = x - max - log(sum(exp(x - max))); y may be x
   void (*log_softmax)(const float* x, float* y, int64_t n);
+  // The largest of x [n], the first of equals, and log(sum(exp(x))); n > 0, not all -inf
+  RowScore (*score)(const float* x, int64_t n);
   // y [n] = silu(x[0:n]) * x[n:2n]; y may be x. Shazeer 2020, arXiv:2002.05202
   void (*silu_mul)(const float* x, float* y, int64_t n);
 

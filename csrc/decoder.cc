@@ -1,6 +1,7 @@
 // The decoder: one token further for every row of a ragged batch. Products run over all rows at once;
 // attention runs row by row over each row's own memory, in place.
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <stdexcept>
 
@@ -257,8 +258,21 @@ void decode_step(Model& model, const States& states, const std::vector<int64_t>&
     step_transformer(model, states);
   }
   norm_rows(model, space.x.data(), model.weights.decoder_norm, space.normed.data(), rows);
-  linear(model.runtime, model.weights.embed, space.normed.data(), logits, rows);
+  output_logits(model, space.normed.data(), rows, logits);
   for (DecoderState* state : states) ++state->length;
+}
+
+void score_rows(Model& model, float* logits, int64_t rows, const std::vector<int64_t>& suppressed,
+                RowScore* scores) {
+  model.check_ids(suppressed);
+  std::lock_guard<std::mutex> lock(model.mutex);
+  ThreadPool::Pass pass(model.runtime.pool);
+  const int64_t vocab_size = model.config.vocab_size;
+  model.runtime.pool.parallel_for(rows, [&](int64_t row, int64_t) {
+    float* own = logits + row * vocab_size;
+    for (const int64_t id : suppressed) own[id] = -INFINITY;
+    scores[row] = model.runtime.kernels.score(own, vocab_size);
+  });
 }
 
 }  // namespace duologue

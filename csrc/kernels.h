@@ -29,6 +29,7 @@ struct FunctionOf<Function*> {
   X(rms_norm) \
   X(softmax) \
   X(log_softmax) \
+  X(score) \
   X(silu_mul) \
   X(rotate) \
   X(put_f32) \

@@ -157,6 +157,18 @@ static void pair_rows(Runtime& runtime, const float* x, int64_t rows, int64_t in
   });
 }
 
+static LinearTask make_task(Runtime& runtime, const Linear& weight, float* y) {
+  LinearTask task = {};
+  task.w = weight.packed();
+  task.x_s8 = runtime.quantized.data();
+  task.x_rows = runtime.quantized_rows.data();
+  task.x_groups = runtime.groups.data();
+  task.x_pairs = runtime.pairs.data();
+  task.s8_stride = round_up(weight.in(), kRowBytes);
+  task.y = y;
+  return task;
+}
+
 void linear(Runtime& runtime, const Linear& weight, const float* x, float* y, int64_t rows,
             bool is_added) {
   const Kernels& kernels = runtime.kernels;
@@ -169,15 +181,8 @@ void linear(Runtime& runtime, const Linear& weight, const float* x, float* y, in
     product = format == Format::kS8 ? kernels.linear_s8 : kernels.linear_s4;
     quantize_rows(runtime, x, rows, weight.in(), format == Format::kS4);
   }
-  LinearTask task = {};
-  task.w = weight.packed();
+  LinearTask task = make_task(runtime, weight, y);
   task.x_f32 = x;
-  task.x_s8 = runtime.quantized.data();
-  task.x_rows = runtime.quantized_rows.data();
-  task.x_groups = runtime.groups.data();
-  task.x_pairs = runtime.pairs.data();
-  task.s8_stride = round_up(weight.in(), kRowBytes);
-  task.y = y;
   task.is_added = is_added;
 
   // A piece is as many panels as make some microseconds of work: less, and the threads would spend
@@ -197,6 +202,15 @@ void linear(Runtime& runtime, const Linear& weight, const float* x, float* y, in
     const Tile tile = {first_panel, std::min(first_panel + step, panels), first_row,
                        std::min(first_row + kRowsPerPiece, rows)};
     product(task, tile);
+  });
+}
+
+void linear_panels(Runtime& runtime, const Linear& weight, float* y, int64_t rows,
+                   const std::vector<int64_t>& panels) {
+  const LinearTask task = make_task(runtime, weight, y);
+  runtime.pool.parallel_for(static_cast<int64_t>(panels.size()), [&](int64_t piece, int64_t) {
+    const int64_t panel = panels[static_cast<size_t>(piece)];
+    runtime.kernels.linear_s8(task, {panel, panel + 1, 0, rows});
   });
 }
 

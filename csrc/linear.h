@@ -103,6 +103,10 @@ struct Runtime {
 void linear(Runtime& runtime, const Linear& weight, const float* x, float* y, int64_t rows,
             bool is_added = false);
 
+// The same for some panels of an int8 weight alone, on the bytes that the last product left of x.
+void linear_panels(Runtime& runtime, const Linear& weight, float* y, int64_t rows,
+                   const std::vector<int64_t>& panels);
+
 // Calls body(row) for each row, over the threads when there are many rows.
 template <class Body>
 void for_rows(Runtime& runtime, int64_t rows, const Body& body) {

@@ -46,7 +46,8 @@ static void pass_s4(const LinearTask& task, int64_t panel, int64_t row) {
   const int8_t* x = task.x_s8 + row * task.s8_stride;
   Lanes total[ROWS][kVectorsS4] = {};
   for (int64_t g = 0; g < groups; ++g, scale += kPanelS4) {
-    IntLanes sum[ROWS][kVectorsS4];
+    IntLanes sum[ROWS][kVectorsS4];           // of the lower halves
+    IntLanes upper[ROWS][kVectorsS4] = {};    // apart, because a sum must wait for the one before
     DUOLOGUE_UNROLL
     for (int64_t r = 0; r < ROWS; ++r) {
       const int32_t start = -8 * task.x_groups[(row + r) * x_groups + g];
@@ -65,7 +66,8 @@ static void pass_s4(const LinearTask& task, int64_t panel, int64_t row) {
         const Bytes low = both & uint8_t{15}, high = both >> 4;
         DUOLOGUE_UNROLL
         for (int64_t r = 0; r < ROWS; ++r) {
-          sum[r][v] = dot_small(dot_small(sum[r][v], low, four[r][0]), high, four[r][1]);
+          sum[r][v] = dot_small(sum[r][v], low, four[r][0]);
+          upper[r][v] = dot_small(upper[r][v], high, four[r][1]);
         }
       }
     }
@@ -73,7 +75,7 @@ static void pass_s4(const LinearTask& task, int64_t panel, int64_t row) {
     for (int64_t r = 0; r < ROWS; ++r) {
       DUOLOGUE_UNROLL
       for (int64_t v = 0; v < kVectorsS4; ++v) {
-        const Lanes part = __builtin_convertvector(sum[r][v], Lanes);
+        const Lanes part = __builtin_convertvector(sum[r][v] + upper[r][v], Lanes);
         total[r][v] = fma(part, load(scale + v * kLanes), total[r][v]);
       }
     }

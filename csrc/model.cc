@@ -44,7 +44,7 @@ Model::Model(const Config& config, const std::map<std::string, WeightView>& view
     : config(checked(config, options.threads)),
       store(options.store),
       runtime(select_kernels(options.isa), options.threads),
-      weights(load_weights(config, runtime.kernels, views)),
+      weights(load_weights(config, runtime.kernels, views, options.is_two_stage)),
       pool(std::make_shared<PagePool>(page_bytes(store, config.d_model), options.cache_bytes)) {
   const int64_t half = config.head_dim() / 2;
   for (int64_t j = 0; j < half; ++j) {

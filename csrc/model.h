@@ -66,6 +66,17 @@ struct GruLayer {
   std::vector<float> bias_input, bias_hidden;
 };
 
+// A coarse copy of the output matrix, for a first look at all ids that reads half the bytes.
+//   weight  4 bits
+//   error   [V] of each output: |exact weights - coarse ones| / sqrt(D), so that a coarse logit is off by
+//           about this times |x|
+struct Sketch {
+  Linear weight;
+  std::vector<float> error;
+
+  bool is_used() const { return weight.out() > 0; }
+};
+
 // Read-only after loading. Which parts are filled depends on the cell.
 struct Weights {
   std::unique_ptr<Arena> arena = std::make_unique<Arena>();  // where the matrices lie
@@ -75,12 +86,16 @@ struct Weights {
   std::vector<GruLayer> gru_encoder, gru_decoder;
   Linear attn_query, attn_key;
   std::vector<float> attn_score;
+  Sketch sketch;
 };
 
 // Packs `views` for the kernels. Throws std::invalid_argument that lists every weight that is
 // missing, surplus, or of the wrong shape or type.
 Weights load_weights(const Config& config, const Kernels& kernels,
-                     const std::map<std::string, WeightView>& views);
+                     const std::map<std::string, WeightView>& views, bool is_two_stage);
+
+// Coarse copy of an int8 matrix. output.cc
+Sketch make_sketch(const Kernels& kernels, const WeightView& weight, Arena& arena);
 
 // Arrays of the pass in progress; contents do not outlive it.
 struct Workspace {
@@ -92,11 +107,13 @@ struct Workspace {
 //   isa          name of the instruction set; empty: the fastest
 //   store        of keys and values
 //   cache_bytes  most that keys and values of all memories and decoders take together
+//   is_two_stage  make a Sketch of an int8 output matrix and use it where one row decodes; see output.cc
 struct RunOptions {
   int64_t threads = 1;
   std::string isa;
   Store store = Store::kF32;
   int64_t cache_bytes = int64_t{1} << 30;
+  bool is_two_stage = false;
 };
 
 class Model {
@@ -144,6 +161,13 @@ void norm_rows(Model& model, const float* x, const std::vector<float>& weight, f
 
 // x [rows, D] += down(silu(gate(norm(x))) * up(norm(x))); uses the workspace's normed, wide and active.
 void feed_forward(Model& model, const TransformerLayer& layer, float* x, int64_t rows);
+
+// logits [rows, V] of normed states x [rows, D].
+//
+// In two stages for a single row: coarse logits of all ids first; then the exact product for every panel
+// that holds an id which could be the best, or come close to it, given how far a coarse logit is off.
+// What is exact is so to the bit; the rest is far below the best, and approximate.
+void output_logits(Model& model, const float* x, int64_t rows, float* logits);
 
 // What one decoding row carries from one step to the next. Only decode_step() changes it.
 //   memory   what it reads; shared
@@ -218,5 +242,10 @@ SegmentPtr encode(const std::shared_ptr<Model>& model, const std::vector<Segment
 // a wrong state or id, or a state that already has max_positions tokens, and CacheFullError.
 void decode_step(Model& model, const std::vector<DecoderState*>& states,
                  const std::vector<int64_t>& ids, float* logits);
+
+// Takes the suppressed ids [count] out of logits [rows, V] (they become -inf), then scores each row.
+// Throws std::invalid_argument for an id outside the vocabulary.
+void score_rows(Model& model, float* logits, int64_t rows, const std::vector<int64_t>& suppressed,
+                RowScore* scores);
 
 }  // namespace duologue

@@ -99,6 +99,18 @@ void log_softmax(const float* x, float* y, int64_t n) {
   for (i = 0; i < n; ++i) y[i] = x[i] - shift;
 }
 
+RowScore score(const float* x, int64_t n) {
+  const float top = max_of(x, n);
+  int64_t best = 0;
+  while (best + 1 < n && x[best] != top) ++best;
+  Lanes total = Lanes{};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) total += exp(load(x + i) - top);
+  float sum = sum_lanes(total);
+  for (; i < n; ++i) sum += std::exp(x[i] - top);
+  return {best, top + std::log(sum)};
+}
+
 void silu_mul(const float* x, float* y, int64_t n) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {

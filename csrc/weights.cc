@@ -156,7 +156,7 @@ static void read_gru(WeightReader& reader, const Config& config, Weights& weight
 }
 
 Weights load_weights(const Config& config, const Kernels& kernels,
-                     const std::map<std::string, WeightView>& views) {
+                     const std::map<std::string, WeightView>& views, bool is_two_stage) {
   Weights weights;
   WeightReader reader(kernels, views, *weights.arena);
   weights.encoder_norm = reader.vector("encoder.norm.weight", config.d_model);
@@ -168,6 +168,9 @@ Weights load_weights(const Config& config, const Kernels& kernels,
   }
   weights.embed = reader.matrix("embed.weight", config.vocab_size, config.d_model);
   reader.finish();
+  if (is_two_stage && weights.embed.format() == Format::kS8) {
+    weights.sketch = make_sketch(kernels, views.at("embed.weight"), *weights.arena);
+  }
   return weights;
 }
 

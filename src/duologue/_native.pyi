@@ -104,6 +104,7 @@ class Model:
                    of two inputs in the lower half, 8 added
     store        f32 or bf16, for keys and values
     cache_bytes  most bytes of keys and values
+    is_two_stage  look coarsely at all ids first; see csrc/output.cc
     ValueError lists every weight that is missing, surplus, misshapen or of the wrong type.
     """
 
@@ -115,6 +116,7 @@ class Model:
         isa: str = "",
         store: str = "f32",
         cache_bytes: int = ...,
+        is_two_stage: bool = False,
     ) -> Model: ...
     def begin_encode(
         self, memory: Sequence[Segment], ids: Sequence[int], is_document: bool
@@ -129,6 +131,11 @@ class Model:
         is_document: bool,
     ) -> Segment:
         """The inverse of Segment.arrays; ValueError for what does not fit or is no number."""
+    def score(self, logits: _F32, suppressed: Sequence[int]) -> tuple[npt.NDArray[np.int64], _F32]:
+        """(best [B], log_norm [B]) of logits [B, V], in which suppressed ids become -inf.
+
+        best is the first of the largest; logits - log_norm are natural log-probabilities.
+        """
     @property
     def pool(self) -> PagePool:
         """Where keys and values live."""

@@ -43,18 +43,21 @@ def load(
     *,
     precision: Precision = "int8",
     threads: int | None = None,
+    two_stage: bool = False,
 ) -> Model:
     """Load a shipped model or a model folder.
 
     precision  what it computes with, whatever the file holds
     threads    of one forward pass; None: as many as is sensible on this machine
+    two_stage  where one conversation decodes alone, find the next token in two stages: coarsely
+               among all, then exactly; see docs/performance.md for what it gains
 
     Raises InputError for an unknown precision, CheckpointError for an unknown name (it lists the
     shipped ones) or a damaged folder, ConfigError for a number of threads that cannot be.
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
-    return Model(Runtime(load_model(model_folder(name_or_path), precision), threads))
+    return Model(Runtime(load_model(model_folder(name_or_path), precision), threads, two_stage))
 
 
 def model_folder(name_or_path: str | Path) -> Path:

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from duologue.checkpoint.weights import Weights, tensors_of
+from duologue.checkpoint.tensors import tensors_of
+from duologue.checkpoint.weights import Weights
 from duologue.config import ModelConfig
 from duologue.engine.engine import Engine
 from duologue.engine.forward import Forward

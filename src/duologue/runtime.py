@@ -57,15 +57,18 @@ class Reading:
 class Runtime:
     """The parts of one model. Threads may share it; nothing in it changes but the engine's queue.
 
-    model    what checkpoint.store.load_model returned
-    threads  of one forward pass; None: as many as is sensible here
+    model      what checkpoint.store.load_model returned
+    threads    of one forward pass; None: as many as is sensible here
+    two_stage  see Forward
     """
 
-    def __init__(self, model: LoadedModel, threads: int | None = None) -> None:
+    def __init__(
+        self, model: LoadedModel, threads: int | None = None, two_stage: bool = False
+    ) -> None:
         self._model = model
         self.config: ModelConfig = model.config
         self.tokenizer: Tokenizer = model.tokenizer
-        self.forward = Forward(model.config, model.weights, threads)
+        self.forward = Forward(model.config, model.weights, threads, two_stage=two_stage)
         ids = range(self.tokenizer.vocab_size)
         textless = [idx for idx in ids if not self.tokenizer.token_bytes(idx)]
         self.engine = Engine(self.forward, self.tokenizer.eos_id, suppressed_ids=textless)

@@ -1,6 +1,7 @@
 """Plain values that cross layers: what is said, what is asked for, and what comes back.
 
 Turn, Options            what goes in
+Precision                what the numbers of a model are kept in
 EngineOptions            how much is done at the same time
 Commit, Revise, Done     what comes out while a reply streams (`Event`)
 Result and its parts     what a finished reply says of itself
@@ -9,12 +10,15 @@ Result and its parts     what a finished reply says of itself
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from duologue.errors import InputError
 
 Role = Literal["system", "user", "agent", "document", "speech", "image"]
 FinishReason = Literal["stop", "length", "abort", "error"]
+Precision = Literal["f32", "bf16", "int8", "int4"]
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)  # the coarsest comes last
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from cli_process import RunCli, assert_refused, environment, lines_of
 
 from duologue import __version__
 from duologue.cli import COMMANDS
+from duologue.types import PRECISIONS
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 
@@ -67,7 +68,7 @@ def test_reference_page_is_current() -> None:
         (["frobnicate"], ["frobnicate", "duologue --help"]),
         (["translate", "hello"], ["--to", "duologue translate --help"]),
         (["translate", "--to", "zh", "--beam", "0", "hello"], ["--beam"]),
-        (["sentiment", "--precision", "int3", "hello"], ["--precision", "int8"]),
+        (["sentiment", "--precision", "int3", "hello"], ["--precision", *PRECISIONS]),
         (["intent", "hello"], ["--labels"]),
         (["info", "--frob"], ["--frob"]),
         (["chat", "--temperature", "-1"], ["--temperature"]),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from duologue.checkpoint.weights import Weights, dequantize_weights, quantize_weights
+from duologue.checkpoint.weights import Weights, dequantize, to_precision
 from duologue.config import ModelConfig
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
@@ -27,7 +27,7 @@ IDS = [1, 7, 30, 2, 2, 9, 11, 40, 5, 6, 3, 8, 13, 21, 34, 5, 12, 1]
 
 def torch_model(config: ModelConfig, weights: Weights) -> Seq2Seq:
     model = Seq2Seq(config).eval()
-    tensors = dequantize_weights(weights)
+    tensors = {name: dequantize(weight) for name, weight in weights.items()}
     model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
     return model
 
@@ -95,7 +95,7 @@ def test_int8_is_close_to_the_torch_model_with_the_same_weights(
     cell: str, tiny_config: MakeConfig, tiny_weights: MakeWeights
 ) -> None:
     config = replace(tiny_config(cell), d_model=48)
-    weights = quantize_weights(tiny_weights(config))
+    weights = to_precision(tiny_weights(config), "int8")
     assert relative_error(native_logits(config, weights, 2), torch_logits(config, weights)) < 0.05
 
 

@@ -13,6 +13,8 @@ from weakref import WeakSet
 
 import numpy as np
 
+from duologue.engine.sampling import Scores
+
 PAGE_TOKENS = 4
 PAGE_BYTES = 10
 CHUNK_TOKENS = 2
@@ -182,6 +184,9 @@ class FakeForward:
         if self.unlikely_id is not None:
             noise[self.unlikely_id] = -50
         return noise * np.float32(self.spread)
+
+    def score(self, logits: np.ndarray, suppressed_ids: list[int]) -> Scores:
+        return Scores.of(logits, suppressed_ids)
 
     def decode_step(self, states: list[FakeState], ids: list[int]) -> np.ndarray:
         self.batch_sizes.append(len(states))

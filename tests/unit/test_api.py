@@ -16,7 +16,7 @@ from duologue.api import Model, load, model_folder
 from duologue.checkpoint.store import load_model
 from duologue.errors import CheckpointError, ConfigError, EngineError, InputError
 from duologue.runtime import Runtime
-from duologue.types import Options, Turn
+from duologue.types import PRECISIONS, Options, Precision, Turn
 
 SHORT = Options(max_tokens=5)
 
@@ -82,19 +82,22 @@ def test_a_shipped_model_is_found_by_name_and_goes_before_a_folder_of_that_name(
 
 
 def test_settings_that_cannot_be_are_refused(tiny_model_folder: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match="unknown precision 'int4'; there are f32, int8"):
-        load(tiny_model_folder(), precision="int4")  # type: ignore[arg-type]
+    with pytest.raises(
+        InputError, match="unknown precision 'int3'; there are f32, bf16, int8, int4"
+    ):
+        load(tiny_model_folder(), precision="int3")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="threads"):
         load(tiny_model_folder(), threads=0)
 
 
 @pytest.mark.parametrize("cell", ["transformer", "gru"])
-@pytest.mark.parametrize("precision", ["int8", "f32"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_each_precision_of_each_cell_answers(
-    tiny_model_folder: Callable[..., Path], cell: str, precision: str
+    tiny_model_folder: Callable[..., Path], cell: str, precision: Precision
 ) -> None:
-    model = load(str(tiny_model_folder(cell)), precision=precision, threads=2)  # type: ignore[arg-type]
-    assert model.reply("hello", SHORT).finish_reason in ("stop", "length")
+    for stored in ("int8", precision):
+        model = load(str(tiny_model_folder(cell, stored)), precision=precision, threads=2)
+        assert model.reply("hello", SHORT).finish_reason in ("stop", "length")
 
 
 # --- dialogue ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from duologue import benchmark
-from duologue.checkpoint.store import Weights, quantize_weights
+from duologue.checkpoint.weights import Weights, to_precision
 from duologue.config import ModelConfig
 from duologue.engine.forward import Forward
 from duologue.errors import InputError
@@ -30,7 +30,7 @@ def test_everything_is_measured_as_far_as_the_model_has_positions(
     cell: str, tiny_config: MakeConfig, tiny_weights: MakeWeights
 ) -> None:
     config = tiny_config(cell)
-    weights = quantize_weights(tiny_weights(config))
+    weights = to_precision(tiny_weights(config), "int8")
     told: list[str] = []
     forward = Forward(config, weights, 1)
     found = benchmark.measure(forward, weights, 1, 3, told.append)
@@ -97,7 +97,7 @@ def test_a_step_reads_the_decoder_without_what_belongs_to_the_memory(
     ]
     values = sum(rows * columns for rows, columns in matrices)
     scales = sum(rows for rows, _ in matrices)
-    weights = quantize_weights(plain) if is_int8 else plain
+    weights = to_precision(plain, "int8") if is_int8 else plain
     found = benchmark.measure(Forward(config, weights, 1), weights, 1, 1)
     assert found.reading.bytes_per_step == (values + 4 * scales if is_int8 else 4 * values)
 

@@ -98,25 +98,7 @@ def test_result_files_are_read_by_their_names(pages: Any, tmp_path: Path) -> Non
     assert pages.results(tmp_path) == {"decode": result()}
 
 
-# --- int8 beside float32 -----------------------------------------------------------------------
-
-
-def row(test: str, bleu: float, *options: str) -> dict[str, Any]:
-    return {"test": test, "options": list(options), "scores": {"bleu": {"value": bleu}}}
-
-
-def test_the_gap_of_int8_is_the_largest_of_the_tests_run_in_both(pages: Any) -> None:
-    quality = importlib.import_module("quality")
-    rows = [
-        row("a", 25.0, "--direction", "en-de"),
-        row("a", 25.3, "--direction", "en-de", "--precision", "f32"),
-        row("a", 11.0, "--direction", "de-en"),
-        row("b", 30.5),
-        row("b", 30.0, "--precision", "f32"),
-    ]
-    assert quality.precision_gap(rows[:3]) == pytest.approx(0.3)
-    assert quality.precision_gap(rows) == pytest.approx(0.5)
-    assert quality.precision_gap(rows[2:4]) is None
+# --- goals -------------------------------------------------------------------------------------
 
 
 def test_no_gap_at_all_meets_its_goal_and_goals_keep_their_order(pages: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duologue.checkpoint.weights import check_weights
+from duologue.checkpoint.tensors import check_weights
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 COMMANDS = sorted(path for path in FOLDER.glob("*.py") if "def main(" in path.read_text("utf-8"))
@@ -292,3 +292,25 @@ def test_what_users_see_counts_from_their_arrival(benchmark: Any) -> None:
     assert seen["first token, p95"] == pytest.approx(500)
     assert seen["between tokens, p95"] == pytest.approx(900)
     assert seen["tokens/s"] == pytest.approx(2)
+
+
+# --- quality -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("f32", "met"), [(30.1, True), (29.9, True), (30.3, False)])
+def test_int8_and_float32_may_be_so_far_apart(benchmark: Any, f32: float, met: bool) -> None:
+    quality = benchmark("quality")
+    bleu = {"f32": f32, "int8": 30.0, "int4": 28.0, None: 1.0}
+    rows = {test: {"scores": {"bleu": {"value": bleu[test.precision]}}} for test in quality.TESTS}
+    compared = quality.compare(rows, "f32")
+    assert compared["precisions"]["bleu"] == {"f32": f32, "int8": 30.0, "int4": 28.0}
+    goal = compared["goals"]["P11"]
+    assert goal == {"value": pytest.approx(abs(f32 - 30.0)), "goal": 0.2, "met": met}
+    assert quality.compare(rows, "int8")["goals"] == {}
+
+
+def test_all_precisions_are_compared_on_the_same_sentences(benchmark: Any) -> None:
+    quality = benchmark("quality")
+    compared = [test for test in quality.TESTS if test.precision is not None]
+    assert sorted(test.precision for test in compared) == ["f32", "int4", "int8"]
+    assert len({(test.file, test.options[:-1]) for test in compared}) == 1

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duologue.checkpoint.weights import Weights, quantize_weights
+from duologue.checkpoint.weights import Weights, to_precision
 from duologue.config import ModelConfig
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
@@ -27,7 +27,7 @@ def make_forward(
     def make(cell: str = "transformer", pages: int = 10_000, precision: str = "int8") -> Forward:
         config = tiny_config(cell)
         weights = tiny_weights(config)
-        weights = quantize_weights(weights) if precision == "int8" else weights
+        weights = to_precision(weights, "int8") if precision == "int8" else weights
         page_bytes = 2 * 16 * config.d_model * (2 if precision == "int8" else 4)
         return Forward(config, weights, threads=1, cache_bytes=pages * page_bytes)
 

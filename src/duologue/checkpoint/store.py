@@ -2,14 +2,14 @@
 
     config.json         ModelConfig
     tokenizer.json      standard tokenizer file
-    model.safetensors   f32 weights, or int8 weights with one f32 scale per output row
+    model.safetensors   weights in one of PRECISIONS; tensors.py says as which arrays
     README.md           model card
 
 save_model          atomic: a reader sees the old folder or the new one, never a mixture
 load_model          weights are read-only views of the mapped file where no conversion is needed
 model_info          what `duologue info` prints
-The rest is in weights.py and can be imported from here: weight_spec, QuantizedWeight,
-quantize_weights, dequantize, fingerprint.
+The rest is in spec.py (names and shapes), weights.py (precisions) and tensors.py (checks,
+fingerprint), and can be imported from here.
 
 Never pickle. Knows nothing of PyTorch: training hands over and receives NumPy arrays.
 """
@@ -28,55 +28,62 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from duologue.checkpoint.weights import (
-    PRECISIONS,
-    SCALE,
-    Precision,
-    QuantizedWeight,
-    Weight,
-    Weights,
+from duologue.checkpoint.spec import weight_spec
+from duologue.checkpoint.tensors import (
+    Tensors,
+    check_tensors,
     check_weights,
-    dequantize,
-    dequantize_weights,
     fingerprint,
     listed,
-    quantize,
-    quantize_weights,
     tensors_of,
+    weights_of,
+)
+from duologue.checkpoint.weights import (
+    Bf16Weight,
+    Int4Weight,
+    Int8Weight,
+    Weight,
+    Weights,
+    dequantize,
+    stored_precision,
     to_precision,
-    weight_spec,
 )
 from duologue.config import ModelConfig, from_dict, to_dict
 from duologue.errors import CheckpointError, ConfigError
 from duologue.text.tokenizer import Tokenizer
+from duologue.types import PRECISIONS, Precision
 
 __all__ = [
     "PRECISIONS",
+    "Bf16Weight",
+    "Int4Weight",
+    "Int8Weight",
     "LoadedModel",
     "ModelInfo",
     "Precision",
-    "QuantizedWeight",
     "Weight",
     "Weights",
     "dequantize",
-    "dequantize_weights",
     "fingerprint",
     "load_config",
     "load_model",
     "model_info",
-    "quantize",
-    "quantize_weights",
     "read_card",
     "save_model",
+    "to_precision",
     "weight_spec",
 ]
 
 CONFIG, TOKENIZER, TENSORS, CARD = "config.json", "tokenizer.json", "model.safetensors", "README.md"
-_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I8": np.dtype("int8")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "U16": np.dtype("<u2"),
+    "I8": np.dtype("int8"),
+    "U8": np.dtype("uint8"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +99,9 @@ class LoadedModel:
 class ModelInfo:
     """What a model folder says of itself.
 
-    parameters    numbers in the weights; scales of int8 weights are not counted
+    parameters    numbers in the weights; scales are not counted
     bytes         size of model.safetensors
-    precision     how the weights are stored
+    precision     how the weights are stored: the coarsest that is in the file
     fingerprint   see fingerprint()
     """
 
@@ -119,7 +126,7 @@ def save_model(
 ) -> None:
     """Write a model folder beside its final place, then move it there.
 
-    weights   every name of weight_spec(config), float32 or int8; converted to `precision`
+    weights   every name of weight_spec(config), in any precision; converted to `precision`
     card      Markdown of README.md
 
     An existing folder is replaced only when it is empty or a model folder with nothing else in
@@ -224,8 +231,7 @@ def load_model(folder: Path, precision: Precision = "int8") -> LoadedModel:
             f"{folder}: {TOKENIZER} has {tokenizer.vocab_size} entries, but {CONFIG} says "
             f"{config.vocab_size}; the files come from different models"
         )
-    weights = _read_weights(folder / TENSORS)
-    check_weights(weights, config, str(folder / TENSORS))
+    weights = _read_weights(folder / TENSORS, config)
     return LoadedModel(config, to_precision(weights, precision), tokenizer)
 
 
@@ -260,34 +266,24 @@ def model_info(folder: Path) -> ModelInfo:
     """Read a model folder as it is stored and say what it holds; raises like load_model."""
     config = load_config(folder)
     path = folder / TENSORS
-    weights = _read_weights(path)
-    check_weights(weights, config, str(path))
-    is_int8 = any(isinstance(weight, QuantizedWeight) for weight in weights.values())
+    weights = _read_weights(path, config)
     return ModelInfo(
         path=str(folder),
         config=config,
         parameters=sum(int(np.prod(shape)) for shape in weight_spec(config).values()),
         bytes=path.stat().st_size,
-        precision="int8" if is_int8 else "f32",
+        precision=stored_precision(weights),
         fingerprint=fingerprint(config, weights),
     )
 
 
-def _read_weights(path: Path) -> Weights:
-    arrays = _map_tensors(path)
-    weights: Weights = {}
-    for name, array in arrays.items():
-        if array.dtype == np.int8:
-            scale = arrays.get(name + SCALE)
-            if scale is None or scale.dtype != np.float32 or scale.shape != array.shape[:1]:
-                raise CheckpointError(f"{path}: {name} is int8 but has no fitting {name}{SCALE}")
-            weights[name] = QuantizedWeight(array, scale)
-        elif not (name.endswith(SCALE) and name.removesuffix(SCALE) in arrays):
-            weights[name] = array
-    return weights
+def _read_weights(path: Path, config: ModelConfig) -> Weights:
+    tensors = _map_tensors(path)
+    check_tensors(tensors, config, str(path))
+    return weights_of(tensors, config)
 
 
-def _map_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _map_tensors(path: Path) -> Tensors:
     """Read-only views of the tensors of a file, nothing copied.
 
     safetensors checks the header (sizes, offsets, no holes) but would copy each tensor for
@@ -307,13 +303,19 @@ def _map_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
     start = 8 + int.from_bytes(data[:8], "little")
     entries = json.loads(data[8:start])
     entries.pop("__metadata__", None)
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    foreign = [
+        f"{name} {entry['dtype']}"
+        for name, entry in sorted(entries.items())
+        if entry["dtype"] not in _DTYPES
+    ]
+    if foreign:
+        raise CheckpointError(
+            f"{path}: stored in types that Duologue does not read (it reads "
+            f"{', '.join(_DTYPES)}): {listed(foreign)}"
+        )
+    arrays: Tensors = {}
     for name, entry in entries.items():
-        dtype = _DTYPES.get(entry["dtype"])
-        if dtype is None:
-            raise CheckpointError(
-                f"{path}: {name} is stored as {entry['dtype']}; Duologue reads F32 and I8"
-            )
+        dtype = _DTYPES[entry["dtype"]]
         shape = tuple(entry["shape"])
         count = int(np.prod(shape, dtype=np.int64))
         array = np.frombuffer(data, dtype, count, start + entry["data_offsets"][0]).reshape(shape)

@@ -1,219 +1,220 @@
-"""The weights of a model: their names and shapes, their precision, their fingerprint.
+"""The weights of a model in four precisions, and the ways between them.
 
-weight_spec        name -> shape of every weight a configuration has
-QuantizedWeight    an int8 weight; quantize_weights and dequantize_weights convert whole models
-check_weights      raises one error that lists all that does not fit
-fingerprint        names the function that a model computes; saved memories carry it
+Weight                             a float32 array, or one of:
+Bf16Weight, Int8Weight, Int4Weight   matrices that are kept in fewer bits
+to_precision                       converts a whole model; dequantize gives one weight in float32
+precision_of                       which precision each matrix has in a model of some precision
 
-Knows nothing of files.
+    f32    everything in float32
+    bf16   matrices in bf16
+    int8   matrices in int8, a scale for each output
+    int4   matrices of the decoder and the output in int4, a scale for each group of GROUP inputs of
+           an output; matrices of the encoder in int8
+
+Vectors (norms, biases, the attention's score) are float32 always. Knows nothing of files.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from duologue.config import ModelConfig, to_dict
-from duologue.errors import CheckpointError
+from duologue.types import PRECISIONS, Precision
 
-Precision = Literal["f32", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("f32", "int8")
+Float32 = npt.NDArray[np.float32]
 
-SCALE = ".scale"  # the f32 scales of int8 weight `X` are named `X.scale`
-_MAX_LISTED = 8
+GROUP = 32  # inputs that share a scale in int4, as csrc/core.h says
+
+# A group's largest magnitude is tried at these values of int4; beyond 7 or 8 it is clipped, and the
+# smaller numbers come out finer.
+_LARGEST_INT4 = (7.0, 7.5, 8.0, 8.5, 9.0)
+_GROUPS_AT_ONCE = 4096  # so that the trials stay in the cache
+_LARGEST_BF16 = np.array([0x7F7F0000], np.uint32).view(np.float32)[0]
 
 
 @dataclass(frozen=True, eq=False)
-class QuantizedWeight:
-    """A linear weight or embedding in int8: W[o, i] is about values[o, i] * scale[o].
+class Bf16Weight:
+    """A matrix in bf16.
+
+    bits  [out, in] uint16, the upper halves of float32 numbers
+    """
+
+    precision: ClassVar[Precision] = "bf16"
+    bits: npt.NDArray[np.uint16]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[out, in]."""
+        return self.bits.shape
+
+
+@dataclass(frozen=True, eq=False)
+class Int8Weight:
+    """A matrix in int8: W[o, i] is about values[o, i] * scale[o].
 
     values  [out, in] int8, -127..127
     scale   [out] float32, the largest magnitude of the row / 127
     """
 
+    precision: ClassVar[Precision] = "int8"
     values: npt.NDArray[np.int8]
-    scale: npt.NDArray[np.float32]
+    scale: Float32
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[out, in]."""
+        return self.values.shape
 
 
-Weight = npt.NDArray[np.float32] | QuantizedWeight
+@dataclass(frozen=True, eq=False)
+class Int4Weight:
+    """A matrix in int4: W[o, i] is about (value of i) * scale[o, i // GROUP].
+
+    nibbles     [out, ceil(in / 2)] uint8: the values -8..7 plus 8, the first of two inputs in the
+                lower half; a half without an input holds 8
+    scale       [out, ceil(in / GROUP)] float32
+    num_inputs  in
+    """
+
+    precision: ClassVar[Precision] = "int4"
+    nibbles: npt.NDArray[np.uint8]
+    scale: Float32
+    num_inputs: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[out, in]."""
+        return (len(self.nibbles), self.num_inputs)
+
+
+Weight = Float32 | Bf16Weight | Int8Weight | Int4Weight
 Weights = dict[str, Weight]
 
 
-def weight_spec(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every weight; linear weights are [out, in] and have no bias."""
-    width = config.d_model
-    layers = transformer_spec(config) if config.cell == "transformer" else gru_spec(config)
-    return {
-        "embed.weight": (config.vocab_size, width),
-        **layers,
-        "encoder.norm.weight": (width,),
-        "decoder.norm.weight": (width,),
-    }
+# --- whole models ------------------------------------------------------------------------------
 
 
-def transformer_spec(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The layers of cell `transformer`: fused q, k, v rows; fused gate and up rows."""
-    width, hidden = config.d_model, config.d_ff
-    feed_forward = {
-        "ff_norm.weight": (width,),
-        "ff.gate_up.weight": (2 * hidden, width),
-        "ff.down.weight": (width, hidden),
-    }
-    encoder = {
-        "attn_norm.weight": (width,),
-        "attn.qkv.weight": (3 * width, width),
-        "attn.out.weight": (width, width),
-        **feed_forward,
-    }
-    decoder = {
-        "self_norm.weight": (width,),
-        "self_attn.qkv.weight": (3 * width, width),
-        "self_attn.out.weight": (width, width),
-        "cross_norm.weight": (width,),
-        "cross_attn.q.weight": (width, width),
-        "cross_attn.kv.weight": (2 * width, width),
-        "cross_attn.out.weight": (width, width),
-        **feed_forward,
-    }
-    spec: dict[str, tuple[int, ...]] = {}
-    for index in range(config.num_encoder_layers):
-        spec |= {f"encoder.layers.{index}.{name}": shape for name, shape in encoder.items()}
-    for index in range(config.num_decoder_layers):
-        spec |= {f"decoder.layers.{index}.{name}": shape for name, shape in decoder.items()}
-    return spec
-
-
-def gru_spec(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The layers of cell `gru`; the first decoder layer also reads the attention's context."""
-    width = config.d_model
-    spec: dict[str, tuple[int, ...]] = {}
-    sides = (("encoder", config.num_encoder_layers), ("decoder", config.num_decoder_layers))
-    for side, num_layers in sides:
-        for index in range(num_layers):
-            inputs = 2 * width if side == "decoder" and index == 0 else width
-            spec |= {
-                f"{side}.layers.{index}.gru.weight_ih": (3 * width, inputs),
-                f"{side}.layers.{index}.gru.weight_hh": (3 * width, width),
-                f"{side}.layers.{index}.gru.bias_ih": (3 * width,),
-                f"{side}.layers.{index}.gru.bias_hh": (3 * width,),
-            }
-    return spec | {
-        "decoder.attn.query.weight": (width, width),
-        "decoder.attn.key.weight": (width, width),
-        "decoder.attn.score.weight": (width,),
-    }
-
-
-# --- precision ---------------------------------------------------------------------------------
-
-
-def quantize(weight: npt.NDArray[np.float32]) -> QuantizedWeight:
-    """The int8 weight closest to `weight` [out, in], symmetric, one scale per output row."""
-    scale = np.abs(weight).max(axis=1) / np.float32(127)
-    divisor = np.where(scale > 0, scale, np.float32(1))[:, None]
-    values = np.clip(np.rint(weight / divisor), -127, 127).astype(np.int8)
-    return QuantizedWeight(values, scale)
-
-
-def dequantize(weight: Weight) -> npt.NDArray[np.float32]:
-    """The weight as float32; a float32 weight comes back as it is."""
-    if isinstance(weight, QuantizedWeight):
-        return weight.values * weight.scale[:, None]
-    return weight
-
-
-def quantize_weights(weights: Weights) -> Weights:
-    """Matrices in int8; norms, biases and the attention score vector stay float32."""
-    return {
-        name: quantize(weight) if isinstance(weight, np.ndarray) and weight.ndim == 2 else weight
-        for name, weight in weights.items()
-    }
-
-
-def dequantize_weights(weights: Weights) -> Weights:
-    """Every weight in float32."""
-    return {name: dequantize(weight) for name, weight in weights.items()}
+def precision_of(name: str, precision: Precision) -> Precision:
+    """How the matrix `name` is kept in a model of `precision`."""
+    is_decoded = name == "embed.weight" or name.startswith("decoder.")
+    return "int8" if precision == "int4" and not is_decoded else precision
 
 
 def to_precision(weights: Weights, precision: Precision) -> Weights:
-    """The weights as they are stored or computed with in `precision`."""
-    return quantize_weights(weights) if precision == "int8" else dequantize_weights(weights)
+    """The weights as they are stored or computed with in `precision`, whatever they are now.
 
-
-def fingerprint(config: ModelConfig, weights: Weights) -> str:
-    """SHA-256 (hex) of what decides the values of an encoded memory: sizes, masks, weights.
-
-    Languages, tasks, label sets and licence may change without making saved memories useless.
-    The same model has another fingerprint in another precision, because its values differ.
+    What has its precision already is not copied; the rest goes through float32.
     """
-    values = to_dict(config)
-    for name in ("languages", "reply_languages", "tasks", "label_sets", "license"):
-        del values[name]
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-    for name, array in sorted(tensors_of(weights).items()):
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
-
-
-def tensors_of(weights: Weights) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a safetensors file: `X`, and `X.scale` where X is int8."""
-    tensors: dict[str, npt.NDArray[Any]] = {}
-    for name, weight in weights.items():
-        if isinstance(weight, QuantizedWeight):
-            tensors[name] = np.ascontiguousarray(weight.values)
-            tensors[name + SCALE] = np.ascontiguousarray(weight.scale)
-        else:
-            tensors[name] = np.ascontiguousarray(weight)
-    return tensors
-
-
-def check_weights(weights: Weights, config: ModelConfig, where: str) -> None:
-    """Raise one CheckpointError that lists every missing, surplus, misshapen or bad weight."""
-    if config.num_encoder_layers + config.num_decoder_layers > len(weights):
-        raise CheckpointError(f"{where}: config.json has more layers than there are weights")
-    spec = weight_spec(config)
-    present = spec.keys() & weights.keys()
-    shapes = {name: _shape(weights[name]) for name in present}
-    misshapen = [
-        f"{name} {list(shapes[name])} instead of {list(spec[name])}"
-        for name in sorted(present)
-        if shapes[name] != spec[name]
-    ]
-    faults = {
-        "missing": sorted(spec.keys() - weights.keys()),
-        "surplus": sorted(weights.keys() - spec.keys()),
-        "misshapen": misshapen,
-        "not float32": [name for name in sorted(present) if not _is_typed(weights[name])],
-        "not finite": [name for name in sorted(present) if not _is_finite(weights[name])],
+    return {
+        name: _convert(weight, precision_of(name, precision)) for name, weight in weights.items()
     }
-    problems = [f"{kind}: {listed(names)}" for kind, names in faults.items() if names]
-    if problems:
-        raise CheckpointError(f"{where}: the weights do not fit config.json: {'; '.join(problems)}")
 
 
-def _shape(weight: Weight) -> tuple[int, ...]:
-    return weight.values.shape if isinstance(weight, QuantizedWeight) else weight.shape
+def stored_precision(weights: Weights) -> Precision:
+    """The precision of a whole model: the coarsest of its weights."""
+    found = {_precision(weight) for weight in weights.values()}
+    return max(found, key=PRECISIONS.index, default="f32")
 
 
-def _is_typed(weight: Weight) -> bool:
-    if isinstance(weight, QuantizedWeight):
-        return weight.values.ndim == 2
-    return weight.dtype == np.float32
+def dequantize(weight: Weight) -> Float32:
+    """The weight as float32; a float32 weight comes back as it is."""
+    if isinstance(weight, Bf16Weight):
+        return (weight.bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    if isinstance(weight, Int8Weight):
+        return weight.values * weight.scale[:, None]
+    if isinstance(weight, Int4Weight):
+        scale = np.repeat(weight.scale, GROUP, axis=1)[:, : weight.num_inputs]
+        return _unpack(weight.nibbles)[:, : weight.num_inputs] * scale
+    return weight
 
 
-def _is_finite(weight: Weight) -> bool:
-    array = weight.scale if isinstance(weight, QuantizedWeight) else weight
-    with np.errstate(invalid="ignore", over="ignore"):  # the sum needs no copy, isfinite would
-        return bool(np.isfinite(array.sum(dtype=np.float64)))
+def _precision(weight: Weight) -> Precision:
+    return "f32" if isinstance(weight, np.ndarray) else weight.precision
 
 
-def listed(names: list[str]) -> str:
-    """The first few names, and how many more there are: a message stays one line."""
-    more = len(names) - _MAX_LISTED
-    return ", ".join(names[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
+def _convert(weight: Weight, precision: Precision) -> Weight:
+    if len(weight.shape) < 2 or _precision(weight) == precision:
+        return weight
+    exact = dequantize(weight)
+    return exact if precision == "f32" else _ROUND[precision](exact)
+
+
+# --- rounding one matrix -----------------------------------------------------------------------
+
+
+def round_bf16(weight: Float32) -> Bf16Weight:
+    """`weight` [out, in] float32 to the nearest bf16, halves to even; never to infinity."""
+    bits = np.clip(weight, -_LARGEST_BF16, _LARGEST_BF16).view(np.uint32)
+    is_odd = bits >> np.uint32(16) & np.uint32(1)
+    return Bf16Weight(((bits + (np.uint32(0x7FFF) + is_odd)) >> np.uint32(16)).astype(np.uint16))
+
+
+def quantize_int8(weight: Float32) -> Int8Weight:
+    """The int8 weight closest to `weight` [out, in] float32, symmetric, one scale per output."""
+    scale = np.abs(weight).max(axis=1) / np.float32(127)
+    divisor = np.where(scale > 0, scale, np.float32(1))[:, None]
+    values = np.clip(np.rint(weight / divisor), -127, 127).astype(np.int8)
+    return Int8Weight(values, scale)
+
+
+def quantize_int4(weight: Float32) -> Int4Weight:
+    """`weight` [out, in] float32 in int4, symmetric, one scale per output and GROUP inputs.
+
+    Each group takes, of a few scales, the one that gives the least squared error.
+    """
+    num_outputs, num_inputs = weight.shape
+    num_groups = -(-num_inputs // GROUP)
+    padded = np.zeros((num_outputs, num_groups * GROUP), np.float32)
+    padded[:, :num_inputs] = weight
+    groups = padded.reshape(-1, GROUP)
+    scale = np.empty(len(groups), np.float32)
+    for begin in range(0, len(groups), _GROUPS_AT_ONCE):
+        part = slice(begin, begin + _GROUPS_AT_ONCE)
+        groups[part], scale[part] = _round_groups(groups[part])
+    nibbles = _pack(padded[:, : num_inputs + num_inputs % 2])
+    return Int4Weight(nibbles, scale.reshape(num_outputs, num_groups), num_inputs)
+
+
+def _round_groups(groups: Float32) -> tuple[Float32, Float32]:
+    """Values -8..7 of each group [n, GROUP], and scales [n]; both float32.
+
+    The best scale for values v of a group w is w·v / v·v; it explains (w·v)² / v·v of its squares.
+    """
+    largest: Float32 = np.abs(groups).max(axis=1)
+    divisor: Float32 = np.where(largest > 0, largest, np.float32(1))[:, None]
+    unit: Float32 = groups / divisor  # its squares stay finite
+    values, scale, explained = np.zeros_like(unit), np.zeros_like(largest), np.zeros_like(largest)
+    for value in _LARGEST_INT4:
+        trial = np.clip(np.rint(unit * np.float32(value)), -8, 7)
+        product = np.einsum("gi,gi->g", unit, trial)
+        ratio = product / np.maximum(np.einsum("gi,gi->g", trial, trial), 1)
+        is_better = product * ratio > explained
+        np.copyto(values, trial, where=is_better[:, None])
+        np.copyto(scale, ratio, where=is_better)
+        np.copyto(explained, product * ratio, where=is_better)
+    return values, scale * largest
+
+
+def _pack(values: Float32) -> npt.NDArray[np.uint8]:
+    """Values [out, even] -8..7, two in each byte."""
+    halves = (values + 8).astype(np.uint8)
+    return halves[:, ::2] | halves[:, 1::2] << np.uint8(4)
+
+
+def _unpack(nibbles: npt.NDArray[np.uint8]) -> Float32:
+    """The inverse of _pack."""
+    values = np.empty((len(nibbles), 2 * nibbles.shape[1]), np.float32)
+    values[:, ::2] = nibbles & np.uint8(15)
+    values[:, 1::2] = nibbles >> np.uint8(4)
+    return values - 8
+
+
+_ROUND: dict[Precision, Callable[[Float32], Weight]] = {
+    "bf16": round_bf16,
+    "int8": quantize_int8,
+    "int4": quantize_int4,
+}

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from duologue.types import Precision
 
 if TYPE_CHECKING:
     from duologue.api import Model
 
 DEFAULT_MODEL = "duo-s"
-Precision = Literal["int8", "f32"]
 
 ModelOption = Annotated[
     str,
     typer.Option("--model", "-m", metavar="NAME|FOLDER", help="Shipped model or model folder."),
 ]
-PrecisionOption = Annotated[Precision, typer.Option(help="Numbers to compute with.")]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(help="Weights to compute with; int4 keeps the encoder in int8."),
+]
 ThreadsOption = Annotated[
     int | None,
     typer.Option(

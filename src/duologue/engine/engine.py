@@ -19,8 +19,6 @@ from dataclasses import replace
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from duologue.engine.request import (
     EncodeItem,
     Progress,
@@ -30,7 +28,6 @@ from duologue.engine.request import (
     most_bytes,
     require_possible,
 )
-from duologue.engine.sampling import Scores
 from duologue.engine.scheduler import Scheduler
 from duologue.engine.search import Finished, Hypothesis
 from duologue.engine.turns import Mailbox, Turns
@@ -65,7 +62,7 @@ class Engine:
         self._forward = forward
         self._eos_id = eos_id
         self._options = options or EngineOptions()
-        self._suppressed = np.array([i for i in suppressed_ids if i != eos_id], dtype=np.int64)
+        self._suppressed = [idx for idx in suppressed_ids if idx != eos_id]
         self._clock = clock
         self._delivered_s = clock()  # when the tokens of the last decoding step went out
         self._turns = Turns()  # its lock guards all of the following
@@ -220,7 +217,7 @@ class Engine:
         logits = self._forward.decode_step(
             [state for search in searches for state in search.states], next_ids
         )
-        scores = Scores.of(logits, self._suppressed)
+        scores = self._forward.score(logits, self._suppressed)
         progress: list[Progress] = []
         first = 0
         for (request, _), search, rows in zip(running, searches, num_rows, strict=True):

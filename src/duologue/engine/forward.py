@@ -21,9 +21,10 @@ import numpy.typing as npt
 
 from duologue import _native
 from duologue._native import DecoderState
-from duologue.checkpoint.weights import QuantizedWeight, Weights
+from duologue.checkpoint.weights import Bf16Weight, Int4Weight, Int8Weight, Weight, Weights
 from duologue.config import ModelConfig
 from duologue.engine.memory import Memory, Segment
+from duologue.engine.sampling import Scores
 from duologue.errors import CheckpointError, ConfigError, EngineError
 
 __all__ = ["DecoderState", "Encoding", "Forward", "Pool", "default_threads"]
@@ -58,11 +59,14 @@ class Forward:
     """A loaded model: weights packed for this processor, and the threads to run it.
 
     config       shape of the model
-    weights      every name of weight_spec(config); float32 or QuantizedWeight. They are copied, so
-                 the caller may free them. Matrices are computed in the precision they come in
+    weights      every name of weight_spec(config), in any precision. They are copied, so the caller
+                 may free them. Matrices are computed in the precision they come in
     threads      threads of one forward pass, the caller's included; None is default_threads()
     cache_bytes  most that the keys and values of all memories and decoders take together; None is
                  DEFAULT_CACHE_BYTES. They are float32 if all weights are, else bfloat16
+    two_stage    where one row decodes alone and the output matrix is int8: look at all ids coarsely
+                 first, then exactly at those that could be the best or come close. Logits far
+                 below the best are approximate; takes half the output matrix more memory
     pool         (attribute) the pages of all keys and values: used_bytes, limit_bytes, check()
 
     May be called from several threads: passes of one model run one after another.
@@ -76,6 +80,7 @@ class Forward:
         weights: Weights,
         threads: int | None = None,
         cache_bytes: int | None = None,
+        two_stage: bool = False,
     ) -> None:
         self.config = config
         self.threads = default_threads() if threads is None else threads
@@ -85,18 +90,14 @@ class Forward:
             self.isa = _native.default_isa()
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        arrays: dict[str, Any] = {}
-        for name, weight in weights.items():
-            if isinstance(weight, QuantizedWeight):
-                values = np.ascontiguousarray(weight.values)
-                arrays[name] = (values, np.ascontiguousarray(weight.scale))
-            else:
-                arrays[name] = np.ascontiguousarray(weight)
+        arrays = {name: _native_weight(weight) for name, weight in weights.items()}
         is_f32 = all(getattr(array, "dtype", None) == np.float32 for array in arrays.values())
         store = "f32" if is_f32 else "bf16"
         limit = DEFAULT_CACHE_BYTES if cache_bytes is None else cache_bytes
         try:
-            self._model = _native.Model(config, arrays, self.threads, self.isa, store, limit)
+            self._model = _native.Model(
+                config, arrays, self.threads, self.isa, store, limit, two_stage
+            )
         except ValueError as error:
             raise CheckpointError(str(error)) from None
         self.pool = self._model.pool
@@ -186,6 +187,11 @@ class Forward:
         except (ValueError, _native.CacheFullError) as error:
             raise EngineError(str(error)) from None
 
+    def score(self, logits: npt.NDArray[np.float32], suppressed_ids: Sequence[int]) -> Scores:
+        """Scores.of, computed by all threads: suppressed_ids of logits [B, V] become impossible."""
+        best, log_norm = self._model.score(logits, suppressed_ids)
+        return Scores(logits, best.tolist(), log_norm.tolist())
+
 
 class Encoding:
     """One segment on its way into a memory. Made by Forward.begin_encode; dropping it frees all."""
@@ -215,6 +221,18 @@ class Encoding:
         if self._memory is None:
             raise EngineError("this segment has not been encoded to its end")
         return self._memory
+
+
+def _native_weight(weight: Weight) -> Any:
+    """A weight in the form that _native.Model takes."""
+    if isinstance(weight, Bf16Weight):
+        return np.ascontiguousarray(weight.bits)
+    if isinstance(weight, Int8Weight):
+        return np.ascontiguousarray(weight.values), np.ascontiguousarray(weight.scale)
+    if isinstance(weight, Int4Weight):
+        nibbles, scale = (np.ascontiguousarray(part) for part in (weight.nibbles, weight.scale))
+        return nibbles, scale, weight.num_inputs
+    return np.ascontiguousarray(weight)
 
 
 def default_threads() -> int:

@@ -21,7 +21,6 @@ from duologue.types import Options
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-_ROWS_IN_CACHE = 4
 _PIECE = 64
 _COLDEST = 1e-30  # the coldest temperature that float32 still divides by
 
@@ -40,20 +39,15 @@ class Scores:
     log_norm: list[float]
 
     @classmethod
-    def of(cls, logits: Floats, suppressed_ids: Ints) -> Scores:
-        """Scores of logits [B, V], which are changed: suppressed_ids become impossible."""
-        logits[:, suppressed_ids] = -np.inf
-        best = logits.argmax(axis=1)
-        highest = logits[np.arange(len(logits)), best]
-        sums = np.empty_like(highest)
-        # A few rows at a time: what is computed in between stays in the processor's cache.
-        scratch = np.empty((_ROWS_IN_CACHE, logits.shape[1]), np.float32)
-        for start in range(0, len(logits), _ROWS_IN_CACHE):
-            rows = slice(start, start + _ROWS_IN_CACHE)
-            exps = scratch[: len(sums[rows])]
-            np.subtract(logits[rows], highest[rows, None], out=exps)
-            np.exp(exps, out=exps).sum(axis=1, out=sums[rows])
-        return cls(logits, best.tolist(), (highest + np.log(sums)).tolist())
+    def of(cls, logits: Floats, suppressed_ids: Sequence[int]) -> Scores:
+        """Scores of logits [B, V], which are changed: suppressed_ids become impossible.
+
+        The formula of what Forward.score computes.
+        """
+        logits[:, np.asarray(suppressed_ids, dtype=np.int64)] = -np.inf
+        highest = logits.max(axis=1)
+        log_norm = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
+        return cls(logits, logits.argmax(axis=1).tolist(), log_norm.tolist())
 
     def logprob(self, row: int, idx: int) -> float:
         """Natural log-probability of one id in one row, before any filter."""
