@@ -22,7 +22,11 @@ from report import RESULTS, ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
 NOT_YET = "not measured yet"
-NEEDS_DATA = ("quality", "conversations", "identical")
+NEEDED = {  # options without which a script measures no goal
+    "quality": " --data DATA --exact FOLDER",
+    "conversations": " --data DATA",
+    "identical": " --data DATA",
+}
 CURVES = {
     "decode-rows": ("decode", "Tokens a second over the users who decode together."),
     "encode-tokens": ("encode", "Milliseconds to the first token over the tokens of the source."),
@@ -61,7 +65,7 @@ def goals(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def command(script: str) -> str:
     """The command that measures it."""
-    return f"python benchmarks/{script}.py" + (" --data DATA" if script in NEEDS_DATA else "")
+    return f"python benchmarks/{script}.py{NEEDED.get(script, '')}"
 
 
 def _with_unit(value: float, goal: Goal) -> str:
