@@ -31,6 +31,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/dialogue.py
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/footprint.py
+	$(BIN)/python benchmarks/pages.py
 
 # Dependencies at known versions (constraints.txt), then the package itself, editable.
 $(VENV)/.serve: $(NATIVE) constraints.txt | preflight

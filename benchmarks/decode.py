@@ -35,11 +35,11 @@ import peers
 import same
 from harness import Contender, Report, Times, fastest, in_turn, log, ratio, thread_counts
 from lineup import Lineup, begin, lineups
-from memory_speed import read_gb_per_s
 from ours import Ours
 from plots import IMAGES, plot
 from shapes import random_ids, step_bytes
 
+from duologue.benchmark import read_gb_per_s
 from duologue.checkpoint.store import load_model
 
 

@@ -22,12 +22,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness import judge
 from report import surroundings, write
 
 from duologue.api import model_folder
 from duologue.checkpoint.store import model_info
 
-P11 = 0.2
 QUICK_ROWS = "3"
 
 TASK_SCORES = {
@@ -138,8 +138,7 @@ def compare(rows: dict[Test, dict[str, Any]], stored: str) -> dict[str, Any]:
     if stored != "f32":
         return {"precisions": compared, "goals": {}}
     apart = abs(bleu["f32"] - bleu["int8"])
-    goal = {"value": apart, "goal": P11, "met": apart <= P11}
-    return {"precisions": compared, "goals": {"P11": goal}}
+    return {"precisions": compared, "goals": judge({"P11": apart})}
 
 
 def main() -> None:

@@ -7,10 +7,12 @@ TINY      for trying a benchmark out (--quick); its figures mean nothing
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
+from duologue.benchmark import step_names
 from duologue.checkpoint.spec import weight_spec
 from duologue.checkpoint.weights import Weights
 from duologue.config import ModelConfig
@@ -79,12 +81,5 @@ def step_bytes(config: ModelConfig) -> int:
 
     Keys and values of the memory are made when it is encoded, so their weights do not count.
     """
-    names = weight_spec(config)
-    read = [
-        shape
-        for name, shape in names.items()
-        if len(shape) == 2
-        and (name.startswith("decoder.") or name == "embed.weight")
-        and not name.endswith("cross_attn.kv.weight")
-    ]
-    return sum(rows * columns for rows, columns in read)
+    shapes = weight_spec(config)
+    return sum(math.prod(shapes[name]) for name in step_names(config))

@@ -219,10 +219,6 @@ def test_whoever_is_missing_is_named_with_the_command_that_installs_it(
     assert line.endswith("pip install -c constraints.txt ctranslate2")
 
 
-def test_memory_is_read_at_some_speed(benchmark: Any) -> None:
-    assert benchmark("memory_speed").read_gb_per_s(2**16, threads=2, passes=1) > 0
-
-
 # --- users -------------------------------------------------------------------------------------
 
 

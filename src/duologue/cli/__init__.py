@@ -29,6 +29,7 @@ COMMANDS = (
     "sentiment",
     "intent",
     "evaluate",
+    "bench",
     "info",
     "quantize",
     "train",
