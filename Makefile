@@ -18,9 +18,12 @@ NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 CMAKE  = $(or $(wildcard $(BIN)/cmake),cmake)
 JOBS  ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 ARM   := aarch64-linux-gnu-g++
+# ThreadSanitizer of older compilers cannot start where the system scatters addresses widely.
+FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 # $(call build_native_tests,folder,more options)
-build_native_tests = $(CMAKE) -S . -B $(1) -DDUOLOGUE_NATIVE_TESTS=ON $(2) --log-level=WARNING >/dev/null && \
-  $(CMAKE) --build $(1) -j$(JOBS) -- --quiet
+build_native_tests = echo "building $(1)/native_tests" && \
+  $(CMAKE) -S . -B $(1) -DDUOLOGUE_NATIVE_TESTS=ON -DCMAKE_RULE_MESSAGES=OFF -DCMAKE_TARGET_MESSAGES=OFF \
+    $(2) --log-level=WARNING >/dev/null && MAKEFLAGS= $(CMAKE) --build $(1) -j$(JOBS)
 
 .PHONY: chat test check native-test sanitize arm bench clean preflight
 .DELETE_ON_ERROR:
@@ -47,7 +50,7 @@ sanitize:
 	@$(call build_native_tests,build/native-address,"-DDUOLOGUE_SANITIZE=address;undefined")
 	build/native-address/native_tests
 	@$(call build_native_tests,build/native-thread,-DDUOLOGUE_SANITIZE=thread)
-	build/native-thread/native_tests threads: pool: models:
+	$(FIXED_ADDRESSES) build/native-thread/native_tests threads: pool: models:
 
 arm:
 	@if ! command -v $(ARM) >/dev/null; then \
