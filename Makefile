@@ -23,7 +23,7 @@ FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 # $(call build_native_tests,folder,more options)
 build_native_tests = echo "building $(1)/native_tests" && \
   $(CMAKE) -S . -B $(1) -DDUOLOGUE_NATIVE_TESTS=ON -DCMAKE_RULE_MESSAGES=OFF -DCMAKE_TARGET_MESSAGES=OFF \
-    $(2) --log-level=WARNING >/dev/null && MAKEFLAGS= $(CMAKE) --build $(1) -j$(JOBS)
+    $(2) --log-level=WARNING >/dev/null && MAKEFLAGS=--no-print-directory $(CMAKE) --build $(1) -j$(JOBS)
 
 .PHONY: chat test check native-test sanitize arm bench clean preflight
 .DELETE_ON_ERROR:
