@@ -9,7 +9,15 @@ namespace duologue {
 // Runs body(n) in `count` threads at once.
 static void in_threads(int64_t count, const std::function<void(int64_t)>& body) {
   std::vector<std::thread> threads;
-  for (int64_t n = 0; n < count; ++n) threads.emplace_back(body, n);
+  for (int64_t n = 0; n < count; ++n) {
+    threads.emplace_back([&body, n] {
+      try {
+        body(n);
+      } catch (const std::exception& error) {
+        check(false, std::string("unexpected exception: ") + error.what(), __FILE__, __LINE__);
+      }
+    });
+  }
   for (std::thread& thread : threads) thread.join();
 }
 
