@@ -52,11 +52,12 @@ sanitize:
 	@$(call build_native_tests,build/native-thread,-DDUOLOGUE_SANITIZE=thread)
 	$(FIXED_ADDRESSES) build/native-thread/native_tests threads: pool: models:
 
+# The compiler's whole path: cmake forgets the other options when the name of it seems to change.
 arm:
 	@if ! command -v $(ARM) >/dev/null; then \
 	  echo "arm: skipped, $(ARM) is missing (Debian, Ubuntu: apt-get install g++-aarch64-linux-gnu)"; \
-	elif $(call build_native_tests,build/native-arm,-DCMAKE_CXX_COMPILER=$(ARM) -DCMAKE_SYSTEM_NAME=Linux \
-	    -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_EXE_LINKER_FLAGS=-static); then \
+	elif $(call build_native_tests,build/native-arm,-DCMAKE_CXX_COMPILER=$$(command -v $(ARM)) \
+	    -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_EXE_LINKER_FLAGS=-static); then \
 	  if command -v qemu-aarch64 >/dev/null; then \
 	    qemu-aarch64 -cpu max build/native-arm/native_tests; \
 	  else \
