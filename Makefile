@@ -1,6 +1,10 @@
 # Everything a newcomer or contributor runs. Each target makes .venv and installs what it needs.
 #   make chat    talk to the default model        make check   format, lint, types, layers
 #   make test    every test, with coverage        make bench   speed against peers
+#
+# The C++ alone, without Python; `make check` runs all three:
+#   make native-test   its own tests              make sanitize   the same under the sanitizers
+#   make arm           the same, cross-compiled for 64-bit Arm and run under qemu where these are installed
 
 PYTHON ?= python3
 VENV   := .venv
@@ -10,7 +14,18 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 # Native sources: a change here rebuilds the module.
 NATIVE := CMakeLists.txt pyproject.toml $(wildcard csrc/*)
 
-.PHONY: chat test check bench clean preflight
+# The one of the environment if it is there: a machine may have no cmake, or an old one.
+CMAKE  = $(or $(wildcard $(BIN)/cmake),cmake)
+JOBS  ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+ARM   := aarch64-linux-gnu-g++
+# ThreadSanitizer of older compilers cannot start where the system scatters addresses widely.
+FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+# $(call build_native_tests,folder,more options)
+build_native_tests = echo "building $(1)/native_tests" && \
+  $(CMAKE) -S . -B $(1) -DDUOLOGUE_NATIVE_TESTS=ON -DCMAKE_RULE_MESSAGES=OFF -DCMAKE_TARGET_MESSAGES=OFF \
+    $(2) --log-level=WARNING >/dev/null && MAKEFLAGS=--no-print-directory $(CMAKE) --build $(1) -j$(JOBS)
+
+.PHONY: chat test check native-test sanitize arm bench clean preflight
 .DELETE_ON_ERROR:
 
 chat: $(VENV)/.serve
@@ -24,6 +39,33 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory native-test arm sanitize
+
+native-test:
+	@$(call build_native_tests,build/native)
+	build/native/native_tests
+
+# Whatever the sanitizers find ends the run. Threads are what ThreadSanitizer looks at: the rest is slow there.
+sanitize:
+	@$(call build_native_tests,build/native-address,"-DDUOLOGUE_SANITIZE=address;undefined")
+	build/native-address/native_tests
+	@$(call build_native_tests,build/native-thread,-DDUOLOGUE_SANITIZE=thread)
+	$(FIXED_ADDRESSES) build/native-thread/native_tests threads: pool: models:
+
+# The compiler's whole path: cmake forgets the other options when the name of it seems to change.
+arm:
+	@if ! command -v $(ARM) >/dev/null; then \
+	  echo "arm: skipped, $(ARM) is missing (Debian, Ubuntu: apt-get install g++-aarch64-linux-gnu)"; \
+	elif $(call build_native_tests,build/native-arm,-DCMAKE_CXX_COMPILER=$$(command -v $(ARM)) \
+	    -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_EXE_LINKER_FLAGS=-static); then \
+	  if command -v qemu-aarch64 >/dev/null; then \
+	    qemu-aarch64 -cpu max build/native-arm/native_tests; \
+	  else \
+	    echo "arm: compiled but not run, qemu-aarch64 is missing (Debian, Ubuntu: apt-get install qemu-user)"; \
+	  fi; \
+	else \
+	  exit 1; \
+	fi
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/decode.py

@@ -47,19 +47,24 @@ void free_huge(void* memory, size_t bytes) {
 }
 
 Arena::~Arena() {
-  for (const Chunk& chunk : chunks_) free_huge(chunk.start, chunk.bytes);
+  for (const Chunk& chunk : chunks_) {
+    allow(chunk.start, chunk.bytes);
+    free_huge(chunk.start, chunk.bytes);
+  }
 }
 
-void* Arena::take_bytes(size_t bytes) {
-  bytes = round_to(bytes, kCacheLine);
+void* Arena::take_bytes(size_t wanted) {
+  const size_t bytes = round_to(wanted, kCacheLine);
   if (chunks_.empty() || used_ + bytes > chunks_.back().bytes) {
     const size_t chunk = std::max(bytes, kChunkBytes);
     chunks_.reserve(chunks_.size() + 1);
     chunks_.push_back({static_cast<std::byte*>(allocate_huge(chunk)), chunk});
+    forbid(chunks_.back().start, chunk);
     used_ = 0;
   }
   std::byte* start = chunks_.back().start + used_;
   used_ += bytes;
+  allow(start, wanted);
   return start;
 }
 

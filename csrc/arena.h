@@ -9,6 +9,10 @@
 #include <new>
 #include <vector>
 
+#if defined(DUOLOGUE_ASAN)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace duologue {
 
 constexpr size_t kHugePage = size_t{1} << 21;
@@ -16,6 +20,19 @@ constexpr size_t kHugePage = size_t{1} << 21;
 // Memory that starts at a huge page, filled with zeros as it is first touched. Free it with free_huge().
 void* allocate_huge(size_t bytes);
 void free_huge(void* memory, size_t bytes);
+
+// Tells AddressSanitizer, which sees nothing of what huge pages hold, that nobody may touch these bytes,
+// or that somebody may again.
+inline void forbid([[maybe_unused]] void* memory, [[maybe_unused]] size_t bytes) {
+#if defined(DUOLOGUE_ASAN)
+  __asan_poison_memory_region(memory, bytes);
+#endif
+}
+inline void allow([[maybe_unused]] void* memory, [[maybe_unused]] size_t bytes) {
+#if defined(DUOLOGUE_ASAN)
+  __asan_unpoison_memory_region(memory, bytes);
+#endif
+}
 
 // Hands out arrays; all are freed together.
 class Arena {
@@ -32,7 +49,7 @@ class Arena {
   }
 
  private:
-  void* take_bytes(size_t bytes);
+  void* take_bytes(size_t wanted);
 
   struct Chunk {
     std::byte* start;

@@ -46,7 +46,9 @@ void put_bf16(const PutTask& task, int64_t index, const float* key, const float*
     if (index % 2 == 0) {
       for (int64_t i = 0; i < row; ++i) values[i] = bf16_bits(value[j + i]);
     } else {
-      for (int64_t i = 0; i < row; ++i) values[i] |= bf16_bits(value[j + i]) << 16;
+      for (int64_t i = 0; i < row; ++i) {
+        values[i] = (values[i] & 0xFFFFu) | bf16_bits(value[j + i]) << 16;
+      }
     }
   }
 }

@@ -190,13 +190,16 @@ static std::shared_ptr<Segment> restore(const Model& model,
                                         const Input<uint8_t, nb::ndim<3>>& pages,
                                         const Matrix& carried, int64_t length, int64_t start,
                                         bool is_document) {
+  require(0 < length && length <= model.config.max_positions,
+          "an encoded segment has at least one token and at most max_positions");
+  // A trimmed memory goes on counting, but not to where positions would overflow.
+  require(0 <= start && start <= int64_t{1} << 40, "an encoded segment starts at no possible position");
   auto segment = std::make_shared<Segment>();
   segment->length = length;
   segment->start = start;
   segment->is_document = is_document;
   segment->d_model = model.config.d_model;
   segment->store = model.store;
-  require(length > 0 && start >= 0, "an encoded segment cannot be empty");
   const int64_t planes = model.num_planes(is_document), bytes = model.pool->page_bytes();
   require(static_cast<int64_t>(pages.shape(0)) == planes &&
               static_cast<int64_t>(pages.shape(1)) == segment->num_blocks() &&
@@ -212,7 +215,7 @@ static std::shared_ptr<Segment> restore(const Model& model,
   for (int64_t i = 0; i < segment->pages.count(); ++i) {
     std::memcpy(segment->pages[i], pages.data() + i * bytes, static_cast<size_t>(bytes));
   }
-  model.check(*segment);
+  model.check(segment);
   return segment;
 }
 

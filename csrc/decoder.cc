@@ -221,7 +221,7 @@ static void check_step(const Model& model, const States& states, const std::vect
   model.check_ids(ids);
   std::set<const DecoderState*> seen;
   for (const DecoderState* state : states) {
-    if (state->model.get() != &model) {
+    if (state == nullptr || state->model.get() != &model) {
       throw std::invalid_argument("a decoder state belongs to another model");
     }
     if (!seen.insert(state).second) {
@@ -243,12 +243,12 @@ void decode_step(Model& model, const States& states, const std::vector<int64_t>&
   Workspace& space = model.workspace;
   space.x.reserve(rows * d);
   space.normed.reserve(rows * d);
-  if (!model.is_gru()) open_blocks(model, states);
   for (DecoderState* state : states) {
     if (state->is_recording) {
       state->record.resize((state->length + 1) * state->num_memory_tokens);
     }
   }
+  if (!model.is_gru()) open_blocks(model, states);
 
   ThreadPool::Pass pass(model.runtime.pool);
   model.embed(ids.data(), rows, space.x.data());

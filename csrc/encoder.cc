@@ -28,7 +28,7 @@ static void check_input(const Model& model, const std::vector<SegmentPtr>& memor
   model.check_ids(ids);
   int64_t total = static_cast<int64_t>(ids.size());
   for (const SegmentPtr& earlier : memory) {
-    model.check(*earlier);
+    model.check(earlier);
     total += earlier->length;
   }
   if (total > model.config.max_positions) {
@@ -52,6 +52,10 @@ Encoding::Encoding(std::shared_ptr<Model> model, std::vector<SegmentPtr> memory,
   segment_->store = model_->store;
   const int64_t blocks = segment_->num_blocks();
   segment_->pages = Pages(model_->pool, model_->num_planes(is_document) * blocks);
+  // What fills up a segment is saved with it: nothing of another memory that had these pages.
+  for (int64_t plane = 0; n % kBlock != 0 && plane < segment_->num_planes(); ++plane) {
+    std::memset(segment_->page(plane, blocks - 1), 0, model_->pool->page_bytes());
+  }
   x_.reserve(n * d);
   if (model_->is_gru()) {
     state_.assign(config.num_encoder_layers * d, 0.0f);

@@ -26,11 +26,20 @@ static void check_sizes(const Config& config, int64_t threads) {
               config.num_heads >= 1 && config.num_encoder_layers >= 1 &&
               config.num_decoder_layers >= 1 && config.max_positions >= 1,
           "every size of the configuration must be at least 1");
+  // Products of two sizes must not overflow.
+  constexpr int64_t kLargest = int64_t{1} << 30;
+  require(std::max({config.vocab_size, config.d_model, config.d_ff, config.num_heads,
+                    config.num_encoder_layers, config.num_decoder_layers, config.max_positions}) <=
+              kLargest,
+          "every size of the configuration must be at most 2^30");
   require(config.num_encoder_layers <= 1000 && config.num_decoder_layers <= 1000,
           "a model has at most 1000 layers on each side");
   require(config.d_model % config.num_heads == 0, "d_model must be a multiple of num_heads");
   require(config.head_dim() % 2 == 0, "d_model / num_heads must be even");
-  require(config.rope_theta > 0.0, "rope_theta must be positive");
+  require(config.rope_theta > 0.0 && std::isfinite(config.rope_theta),
+          "rope_theta must be positive and finite");
+  require(config.norm_eps >= 0.0f && std::isfinite(config.norm_eps),
+          "norm_eps must be a finite number and not negative");
   require(1 <= threads && threads <= 256, "threads must be between 1 and 256");
 }
 
@@ -61,12 +70,11 @@ int64_t Model::num_planes(bool is_document) const {
   return is_gru() ? 1 : first_cross_plane(is_document) + config.num_decoder_layers;
 }
 
-void Model::check(const Segment& segment) const {
-  const int64_t carried =
-      is_gru() && !segment.is_document ? config.num_encoder_layers * config.d_model : 0;
-  if (segment.d_model != config.d_model || segment.store != store ||
-      static_cast<int64_t>(segment.carried.size()) != carried ||
-      segment.pages.count() != num_planes(segment.is_document) * segment.num_blocks()) {
+void Model::check(const SegmentPtr& segment) const {
+  const int64_t state = is_gru() ? config.num_encoder_layers * config.d_model : 0;
+  if (segment == nullptr || segment->d_model != config.d_model || segment->store != store ||
+      static_cast<int64_t>(segment->carried.size()) != (segment->is_document ? 0 : state) ||
+      segment->pages.count() != num_planes(segment->is_document) * segment->num_blocks()) {
     throw std::invalid_argument("a segment of this memory was encoded by a model of another shape");
   }
 }
@@ -145,7 +153,7 @@ DecoderState::DecoderState(std::shared_ptr<Model> owner, std::vector<SegmentPtr>
                            bool is_recording)
     : model(std::move(owner)), memory(std::move(segments)), is_recording(is_recording) {
   for (const SegmentPtr& segment : memory) {
-    model->check(*segment);
+    model->check(segment);
     num_memory_tokens += segment->length;
   }
   if (model->is_gru()) hidden.resize(model->config.num_decoder_layers * model->config.d_model);

@@ -142,7 +142,7 @@ class Model {
   void attend_additive(const AttendTask& task) const;
 
   // Throws std::invalid_argument when `segment` cannot have come from a model of these sizes.
-  void check(const Segment& segment) const;
+  void check(const SegmentPtr& segment) const;
   // Throws std::invalid_argument when an id is outside the vocabulary.
   void check_ids(const std::vector<int64_t>& ids) const;
 

@@ -44,7 +44,7 @@ QuantizedRow quantize(const float* x, int8_t* q, int64_t n, int64_t padded) {
     const IntLanes rounded = bits(values * inverse + kRoundMagic) - kRoundMagicBits;
     const ByteLanes bytes = __builtin_convertvector(rounded, ByteLanes);
     std::memcpy(q + i, &bytes, count);
-    sum += rounded;
+    sum += __builtin_convertvector(bytes, IntLanes);  // of rows that are no numbers, too
   };
   for (i = 0; i + kLanes <= n; i += kLanes) write(load(x + i), kLanes);
   if (i < n) write(load_part(x + i, n - i), n - i);
@@ -95,8 +95,8 @@ void log_softmax(const float* x, float* y, int64_t n) {
   for (; i + kLanes <= n; i += kLanes) total += exp(load(x + i) - top);
   float sum = sum_lanes(total);
   for (; i < n; ++i) sum += std::exp(x[i] - top);
-  const float shift = top + std::log(sum);
-  for (i = 0; i < n; ++i) y[i] = x[i] - shift;
+  const float log_sum = std::log(sum);
+  for (i = 0; i < n; ++i) y[i] = x[i] - top - log_sum;
 }
 
 RowScore score(const float* x, int64_t n) {

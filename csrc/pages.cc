@@ -9,7 +9,7 @@ namespace duologue {
 constexpr int64_t kSlabBytes = static_cast<int64_t>(kHugePage);
 
 PagePool::PagePool(int64_t page_bytes, int64_t limit_bytes)
-    : page_bytes_(page_bytes), limit_pages_(limit_bytes / page_bytes) {
+    : page_bytes_(page_bytes), limit_pages_(page_bytes > 0 ? limit_bytes / page_bytes : 0) {
   if (limit_pages_ < 1) {
     throw std::invalid_argument("a cache of " + std::to_string(limit_bytes) +
                                 " bytes does not hold one page of " + std::to_string(page_bytes));
@@ -18,6 +18,7 @@ PagePool::PagePool(int64_t page_bytes, int64_t limit_bytes)
 
 PagePool::~PagePool() {
   for (const Slab& slab : slabs_) {
+    allow(slab.start, static_cast<size_t>(slab.pages * page_bytes_));
     free_huge(slab.start, static_cast<size_t>(slab.pages * page_bytes_));
   }
 }
@@ -33,11 +34,13 @@ void PagePool::add_slab(int64_t pages) {
   free_.reserve(static_cast<size_t>(num_pages_ + pages));
   std::byte* start = static_cast<std::byte*>(allocate_huge(bytes));
   slabs_.push_back({start, pages});
+  forbid(start, bytes);
   for (int64_t page = pages - 1; page >= 0; --page) free_.push_back(start + page * page_bytes_);
   num_pages_ += pages;
 }
 
 std::vector<std::byte*> PagePool::take(int64_t count) {
+  if (count < 0) throw std::invalid_argument("a number of pages cannot be negative");
   std::lock_guard<std::mutex> lock(mutex_);
   if (num_used_ + count > limit_pages_) {
     throw CacheFullError("the cache is full: " + std::to_string(count * page_bytes_) +
@@ -52,6 +55,7 @@ std::vector<std::byte*> PagePool::take(int64_t count) {
   std::vector<std::byte*> pages(free_.end() - count, free_.end());
   free_.resize(free_.size() - static_cast<size_t>(count));
   num_used_ += count;
+  for (std::byte* page : pages) allow(page, static_cast<size_t>(page_bytes_));
   return pages;
 }
 
@@ -59,6 +63,7 @@ void PagePool::give_back(const std::vector<std::byte*>& pages) {
   std::lock_guard<std::mutex> lock(mutex_);
   free_.insert(free_.end(), pages.begin(), pages.end());
   num_used_ -= static_cast<int64_t>(pages.size());
+  for (std::byte* page : pages) forbid(page, static_cast<size_t>(page_bytes_));
 }
 
 void PagePool::check() const {

@@ -58,11 +58,20 @@ class WeightReader {
                           text(shape));
       return nullptr;
     }
+    if (!has_values(found->second)) {
+      problems_.push_back(name + " holds no values");
+      return nullptr;
+    }
     if (!is_finite(found->second)) {
       problems_.push_back(name + " holds values that are no finite numbers");
       return nullptr;
     }
     return &found->second;
+  }
+
+  static bool has_values(const WeightView& view) {
+    if (view.f32 != nullptr || view.bf16 != nullptr) return true;
+    return (view.s8 != nullptr || view.s4 != nullptr) && view.scale != nullptr;
   }
 
   // Bytes are numbers always; their scales and other values may not be.

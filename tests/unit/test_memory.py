@@ -165,6 +165,7 @@ BAD_TENSORS = {
     "too many ids": {"0.ids": np.zeros(17, np.int64)},
     "ids of float": {"0.ids": np.zeros(3, np.float32)},
     "a negative position": {"start": np.array([-1, 0, 3])},
+    "a position past all counting": {"start": np.array([0, 0, 2**63 - 2])},
     "flags too short": {"is_document": np.zeros(2, bool)},
     "a segment too many": {
         "start": np.zeros(4, np.int64),

@@ -391,6 +391,16 @@ def test_states_and_memories_of_another_model_are_refused(
         forward.decode_step([gru.start(memory)], [1])
 
 
+def test_none_is_no_segment_and_no_state(forward: Forward) -> None:
+    model = forward._model
+    with pytest.raises(ValueError, match="another shape"):
+        model.start([None], False)  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="another shape"):
+        model.begin_encode([None], [1], False)  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="another model"):
+        model.decode_step([None], [1])  # type: ignore[list-item]
+
+
 def test_attention_is_only_there_when_asked_for(forward: Forward) -> None:
     state = forward.start(Memory.empty())
     assert not state.record_attention
