@@ -1,5 +1,7 @@
 #include "pages.h"
 
+#include "core.h"
+
 #include <algorithm>
 #include <set>
 #include <string>
@@ -48,9 +50,10 @@ std::vector<std::byte*> PagePool::take(int64_t count) {
                         std::to_string(limit_pages_ * page_bytes_) + " are in use");
   }
   const int64_t missing = count - static_cast<int64_t>(free_.size());
+  // A slab is whole huge pages: they are there from the first touch on, used or not.
   if (missing > 0) {
-    const int64_t slab = std::max(missing, kSlabBytes / page_bytes_);
-    add_slab(std::min(slab, limit_pages_ - num_pages_));
+    const int64_t bytes = round_up(missing * page_bytes_, kSlabBytes);
+    add_slab(std::min(bytes / page_bytes_, limit_pages_ - num_pages_));
   }
   std::vector<std::byte*> pages(free_.end() - count, free_.end());
   free_.resize(free_.size() - static_cast<size_t>(count));

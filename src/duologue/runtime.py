@@ -69,6 +69,7 @@ class Runtime:
         self.config: ModelConfig = model.config
         self.tokenizer: Tokenizer = model.tokenizer
         self.forward = Forward(model.config, model.weights, threads, two_stage=two_stage)
+        model.let_go()  # the engine has packed weights of its own
         ids = range(self.tokenizer.vocab_size)
         textless = [idx for idx in ids if not self.tokenizer.token_bytes(idx)]
         self.engine = Engine(self.forward, self.tokenizer.eos_id, suppressed_ids=textless)

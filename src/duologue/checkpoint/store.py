@@ -88,11 +88,20 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """What a model folder holds, ready for the engine or as the start of a training run."""
+    """What a model folder holds, ready for the engine or as the start of a training run.
+
+    file  that the weights are views of; None if they are arrays of their own
+    """
 
     config: ModelConfig
     weights: Weights
     tokenizer: Tokenizer
+    file: mmap.mmap | None = None
+
+    def let_go(self) -> None:
+        """Give the memory of the mapped file back; it is read again where it is looked at again."""
+        if self.file is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.file.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)
@@ -231,8 +240,8 @@ def load_model(folder: Path, precision: Precision = "int8") -> LoadedModel:
             f"{folder}: {TOKENIZER} has {tokenizer.vocab_size} entries, but {CONFIG} says "
             f"{config.vocab_size}; the files come from different models"
         )
-    weights = _read_weights(folder / TENSORS, config)
-    return LoadedModel(config, to_precision(weights, precision), tokenizer)
+    weights, file = _read_weights(folder / TENSORS, config)
+    return LoadedModel(config, to_precision(weights, precision), tokenizer, file)
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -266,7 +275,7 @@ def model_info(folder: Path) -> ModelInfo:
     """Read a model folder as it is stored and say what it holds; raises like load_model."""
     config = load_config(folder)
     path = folder / TENSORS
-    weights = _read_weights(path, config)
+    weights, _ = _read_weights(path, config)
     return ModelInfo(
         path=str(folder),
         config=config,
@@ -277,14 +286,14 @@ def model_info(folder: Path) -> ModelInfo:
     )
 
 
-def _read_weights(path: Path, config: ModelConfig) -> Weights:
-    tensors = _map_tensors(path)
+def _read_weights(path: Path, config: ModelConfig) -> tuple[Weights, mmap.mmap]:
+    tensors, file = _map_tensors(path)
     check_tensors(tensors, config, str(path))
-    return weights_of(tensors, config)
+    return weights_of(tensors, config), file
 
 
-def _map_tensors(path: Path) -> Tensors:
-    """Read-only views of the tensors of a file, nothing copied.
+def _map_tensors(path: Path) -> tuple[Tensors, mmap.mmap]:
+    """Read-only views of the tensors of a file, nothing copied, and the mapped file.
 
     safetensors checks the header (sizes, offsets, no holes) but would copy each tensor for
     NumPy, so the views are made here. Format: u64 header length, JSON header, data.
@@ -320,4 +329,4 @@ def _map_tensors(path: Path) -> Tensors:
         count = int(np.prod(shape, dtype=np.int64))
         array = np.frombuffer(data, dtype, count, start + entry["data_offsets"][0]).reshape(shape)
         arrays[name] = np.require(array, requirements="A")
-    return arrays
+    return arrays, data
