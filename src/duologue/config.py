@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import pydantic
-import yaml
 
 from duologue.errors import ConfigError
 
@@ -324,6 +323,8 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe and apply `key=value` overrides, such as `training.max_steps=100`."""
+    import yaml  # here, because only training reads recipes: serving need not hold it
+
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -348,6 +349,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise ConfigError(f"--set {override}: {parent} holds no keys")
+    import yaml
+
     try:
         values[last] = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -356,6 +359,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write the resolved recipe, every default included."""
+    import yaml
+
     path.write_text(
         yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8"
     )

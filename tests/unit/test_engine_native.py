@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,7 +19,7 @@ from duologue.engine.engine import EncodeItem, Engine, Finished
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
 from duologue.engine.trie import score_labels
-from duologue.errors import EngineError
+from duologue.errors import EngineError, OverloadedError
 from duologue.types import EngineOptions, Options
 
 EOS = 1
@@ -139,6 +143,55 @@ def test_a_request_takes_no_more_of_the_pool_than_it_says(
         largest = max(largest, forward.pool.used_bytes - before)
         forward.pool.check()
     assert 0 < largest <= bound
+
+
+@pytest.mark.parametrize("cell", ["transformer", "gru"])
+def test_two_thousand_requests_on_the_real_pool_end_once_each_and_leave_it_empty(
+    cell: str, tiny_config: Callable[..., ModelConfig], tiny_weights: Callable
+) -> None:
+    config = tiny_config(cell)
+    weights = to_precision(tiny_weights(config), "int8")
+    page_bytes = 4 * 16 * config.d_model
+    forward = Forward(config, weights, threads=1, cache_bytes=150 * page_bytes)
+    engine = Engine(forward, EOS, EngineOptions(max_rows=12, max_waiting=60, max_gap_ms=1))
+    draw = random.Random(8)
+    ends: Counter[int] = Counter()
+    reasons: Counter[str] = Counter()
+    added: list[int] = []
+    while len(added) < 2000 or len(ends) < len(added):
+        for _ in range(min(draw.randrange(4), 2000 - len(added))):
+            rows = draw.choice([1, 1, 1, 2, 4])
+            sampled = draw.random() < 0.5
+            options = Options(
+                draw.randint(1, 20),
+                beam_size=1 if sampled else rows,
+                temperature=1.0 if sampled else 0.0,
+                num_hypotheses=rows if sampled else 1,
+                seed=3,
+            )
+            sources = [
+                EncodeItem([draw.randrange(300, 400)] * draw.randint(1, 20), draw.random() < 0.3)
+                for _ in range(draw.randrange(3))
+            ]
+            with contextlib.suppress(OverloadedError):
+                client = str(draw.randrange(3))
+                added.append(
+                    engine.add(Memory.empty(), [20], options, sources=sources, client=client)
+                )
+        if added and draw.random() < 0.2:
+            engine.abort(draw.choice(added[-40:]))
+        for progress in engine.step():
+            assert progress.request_id not in ends, "something came after the end"
+            if progress.finished is not None:
+                ends[progress.request_id] += 1
+                reasons[progress.finished.best.finish_reason] += 1
+        engine.check(held_bytes=0)
+    assert ends.total() == len(added) == 2000
+    assert reasons.keys() <= {"stop", "length", "abort"}
+    assert reasons["abort"] > 30
+    gc.collect()
+    forward.pool.check()
+    assert forward.pool.used_bytes == 0
 
 
 def test_the_memory_of_another_model_is_refused_at_once(
