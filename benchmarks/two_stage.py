@@ -2,9 +2,9 @@
 
     python benchmarks/two_stage.py --data DATA [--sentences 1000] [--model duo-s] [--threads 2]
 
-Real sentences from test sets are translated and answered greedily, one at a time. At each step both
-products get the same token, on states of their own; what they would choose next is compared, and the
-whole product's choice is what both are fed. The steps are timed in turn, whole, staged, whole, ...
+Real sentences of test sets are translated and answered greedily, one at a time. At each step both
+products get the same token, on states of their own, and what they would choose next is compared;
+both are then fed what the whole product chose. The steps are timed in turn, whole, staged, whole.
 Writes benchmarks/results/two_stage.json.
 """
 
