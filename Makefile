@@ -72,6 +72,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/dialogue.py
 	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/footprint.py
 	$(BIN)/python benchmarks/pages.py
 

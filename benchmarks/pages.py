@@ -26,10 +26,13 @@ NEEDED = {  # options without which a script measures no goal
     "quality": " --data DATA --exact FOLDER",
     "conversations": " --data DATA",
     "identical": " --data DATA",
+    "two_stage": " --data DATA",
 }
 CURVES = {
     "decode-rows": ("decode", "Tokens a second over the users who decode together."),
     "encode-tokens": ("encode", "Milliseconds to the first token over the tokens of the source."),
+    "memory-tokens": ("memory", "Megabytes of keys and values over the tokens of the source."),
+    "memory-rows": ("memory", "Megabytes of keys and values over the users who decode together."),
     "dialogue-turns": ("dialogue", "Milliseconds to read a turn over its number."),
 }
 

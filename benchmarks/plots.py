@@ -37,7 +37,7 @@ def plot(
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=2)
     path = folder / f"{name}.svg"
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
