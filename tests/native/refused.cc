@@ -85,7 +85,7 @@ static void load(Cell cell, Precision precision, const std::function<void(Views&
   const TinyWeights weights(config, precision);
   Views views = weights.views();
   change(views);
-  load_weights(config, portable(), views);
+  load_weights(config, portable(), views, false);
 }
 
 static void weights_that_do_not_fit_are_listed() {
@@ -143,7 +143,7 @@ static void weights_that_are_no_numbers_are_named() {
             values.back() = bad;
             (view.f32 != nullptr ? views[name].f32 : views[name].scale) = values.data();
           }
-          CHECK_THROWS(invalid_argument, name + " " + problem, load_weights(config, portable(), views));
+          CHECK_THROWS(invalid_argument, name + " " + problem, load_weights(config, portable(), views, false));
         }
       }
     }
