@@ -35,15 +35,7 @@ static void pass_bf16(const LinearTask& task, int64_t panel, int64_t row) {
       }
     }
   }
-  const int64_t first = panel * kPanelF32;
-  DUOLOGUE_UNROLL
-  for (int64_t r = 0; r < ROWS; ++r) {
-    float* y = task.y + (row + r) * task.w.out + first;
-    DUOLOGUE_UNROLL
-    for (int64_t v = 0; v < kPanelVectors; ++v) {
-      put(y + v * kLanes, total[r][v], task.w.out - first - v * kLanes, task.is_added);
-    }
-  }
+  put_panel<ROWS>(task, panel, row, total);
 }
 
 void linear_bf16(const LinearTask& task, const Tile& tile) {

@@ -31,6 +31,21 @@ static void run_passes(const Pass* passes, int64_t most, const LinearTask& task,
   }
 }
 
+// Writes the sums of a panel of kPanelF32 outputs to y, or adds them.
+template <int64_t ROWS>
+static inline void put_panel(const LinearTask& task, int64_t panel, int64_t row,
+                             const Lanes (&total)[ROWS][kPanelVectors]) {
+  const int64_t first = panel * kPanelF32;
+  DUOLOGUE_UNROLL
+  for (int64_t r = 0; r < ROWS; ++r) {
+    float* y = task.y + (row + r) * task.w.out + first;
+    DUOLOGUE_UNROLL
+    for (int64_t v = 0; v < kPanelVectors; ++v) {
+      put(y + v * kLanes, total[r][v], task.w.out - first - v * kLanes, task.is_added);
+    }
+  }
+}
+
 template <int64_t ROWS>
 static void pass_f32(const LinearTask& task, int64_t panel, int64_t row) {
   const int64_t in = task.w.in;
@@ -47,16 +62,7 @@ static void pass_f32(const LinearTask& task, int64_t panel, int64_t row) {
       }
     }
   }
-  const int64_t first = panel * kPanelF32;
-  DUOLOGUE_UNROLL
-  for (int64_t r = 0; r < ROWS; ++r) {
-    float* y = task.y + (row + r) * task.w.out + first;
-    DUOLOGUE_UNROLL
-    for (int64_t v = 0; v < kPanelVectors; ++v) {
-      const int64_t count = task.w.out - first - v * kLanes;
-      put(y + v * kLanes, total[r][v], count, task.is_added);
-    }
-  }
+  put_panel<ROWS>(task, panel, row, total);
 }
 
 // Accumulators, weights and a broadcast must fit the vector registers: 32 or 16.
