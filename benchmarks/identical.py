@@ -112,11 +112,9 @@ def alone(runtime: Runtime, asked: Sequence[Asked]) -> list[tuple[int, ...]]:
 
 def together(runtime: Runtime, asked: Sequence[Asked], rows: int = ROWS) -> Crowd:
     """The same of one engine that decodes up to `rows` requests at the same time."""
-    ids = range(runtime.tokenizer.vocab_size)
-    textless = [idx for idx in ids if not runtime.tokenizer.token_bytes(idx)]
     waiting = max(1, len(asked))
     options = EngineOptions(max_rows=rows, max_waiting=waiting, max_client_waiting=waiting)
-    engine = Engine(runtime.forward, runtime.tokenizer.eos_id, options, textless)
+    engine = Engine(runtime.forward, runtime.tokenizer.eos_id, options, runtime.textless_ids)
     numbers = [
         engine.add(
             Memory.empty(),

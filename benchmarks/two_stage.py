@@ -38,13 +38,13 @@ class Found:
     staged_ms: list[float] = field(default_factory=list)
 
 
-def compare(whole: Runtime, staged: Runtime, asked: Asked, found: Found) -> None:
-    """Decode one request with both."""
+def compare(
+    whole: Runtime, staged: Runtime, asked: Asked, suppressed: list[int], found: Found
+) -> None:
+    """Decode one request with both; suppressed ids are never chosen."""
     sides = [(whole, found.whole_ms), (staged, found.staged_ms)]
     states = [side.forward.start(read(side, asked.sources)) for side, _ in sides]
-    ids = range(whole.tokenizer.vocab_size)
     eos_id = whole.tokenizer.eos_id
-    textless = [i for i in ids if not whole.tokenizer.token_bytes(i) and i != eos_id]
     fed, produced = list(asked.prefix), 0
     while produced < asked.max_tokens:
         idx = fed.pop(0)
@@ -52,7 +52,7 @@ def compare(whole: Runtime, staged: Runtime, asked: Asked, found: Found) -> None
         for (side, times), state in zip(sides, states, strict=True):
             begin = time.perf_counter()
             logits = side.forward.decode_step([state], [idx])
-            best.append(side.forward.score(logits, textless).best[0])
+            best.append(side.forward.score(logits, suppressed).best[0])
             times.append(1e3 * (time.perf_counter() - begin))
         if fed:
             continue
@@ -71,9 +71,10 @@ def main() -> None:
     arguments = parser.parse_args()
     model = load_model(model_folder(arguments.model))
     whole, staged = (Runtime(model, arguments.threads, two) for two in (False, True))
+    suppressed = [idx for idx in whole.textless_ids if idx != whole.tokenizer.eos_id]
     found = Found()
     for asked in requests(whole, sentences(arguments.data, arguments.sentences)):
-        compare(whole, staged, asked, found)
+        compare(whole, staged, asked, suppressed, found)
     steps = len(found.whole_ms)
     ratio = float(np.median(np.array(found.staged_ms) / found.whole_ms))
     figures = {

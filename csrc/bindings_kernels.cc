@@ -178,14 +178,8 @@ static Stored store_tokens(const Kernels& kernels, const Matrix& keys, const Mat
 }
 
 static AttendTask make_task(Stored& stored, int64_t d) {
-  AttendTask task = {};
-  task.q_stride = d;
-  task.out_stride = d;
-  task.spans = stored.spans.data();
-  task.num_spans = static_cast<int64_t>(stored.spans.size());
-  task.d_model = d;
-  task.scores = stored.scores.reserve(scores_size(task.num_spans, d));
-  return task;
+  const int64_t size = scores_size(static_cast<int64_t>(stored.spans.size()), d);
+  return attend_task(stored.spans, d, stored.scores.reserve(size));
 }
 
 static void check_attention(const Matrix& q, const Matrix& keys, const Matrix& values) {

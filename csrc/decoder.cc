@@ -82,13 +82,9 @@ static void attend_rows(Model& model, const States& states, const float* query, 
     const int64_t row = piece / parts, part = piece % parts;
     DecoderState& state = *states[row];
     const std::vector<Span> spans = spans_of(state);
-    AttendTask task = {};
+    AttendTask task = attend_task(spans, d, scores + thread * size);
     task.q = query + row * q_stride;
     task.out = mixed + row * d;
-    task.spans = spans.data();
-    task.num_spans = static_cast<int64_t>(spans.size());
-    task.d_model = d;
-    task.scores = scores + thread * size;
     const int64_t end = (part + 1) * config.num_heads / parts;
     for (int64_t head = part * config.num_heads / parts; head < end; ++head) {
       model.attend(task, head, 1);
@@ -172,13 +168,9 @@ static void read_memory(Model& model, const States& states, float* input) {
     DecoderState& state = *states[row];
     const std::vector<Span> spans = cross_spans(state, 0);
     std::copy_n(space.x.data() + row * d, d, input + row * 2 * d);
-    AttendTask task = {};
+    AttendTask task = attend_task(spans, d, space.scores.data() + thread * size);
     task.q = query + row * d;
     task.out = input + row * 2 * d + d;
-    task.spans = spans.data();
-    task.num_spans = static_cast<int64_t>(spans.size());
-    task.d_model = d;
-    task.scores = space.scores.data() + thread * size;
     model.attend_additive(task);
     if (state.is_recording) add_to_record(state, spans, task.scores, 1.0f);
   });

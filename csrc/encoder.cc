@@ -111,13 +111,7 @@ static void attend_rows(Model& model, const std::vector<Span>& spans, const floa
     const int64_t head = piece / groups;
     const int64_t first = piece % groups * kQueriesPerPiece;
     const int64_t last = std::min(first + kQueriesPerPiece, n);
-    AttendTask task = {};
-    task.q_stride = d;
-    task.out_stride = d;
-    task.spans = spans.data();
-    task.num_spans = static_cast<int64_t>(spans.size());
-    task.d_model = d;
-    task.scores = scores + thread * size;
+    AttendTask task = attend_task(spans, d, scores + thread * size);
     for (int64_t row = first; row < last; row += kMaxQueries) {
       task.q = query + row * d;
       task.out = mixed + row * d;

@@ -116,6 +116,18 @@ struct RunOptions {
   bool is_two_stage = false;
 };
 
+// What attention over spans has in common, whoever asks: queries and results are added by the caller.
+inline AttendTask attend_task(const std::vector<Span>& spans, int64_t d_model, float* scores) {
+  AttendTask task = {};
+  task.q_stride = d_model;
+  task.out_stride = d_model;
+  task.spans = spans.data();
+  task.num_spans = static_cast<int64_t>(spans.size());
+  task.d_model = d_model;
+  task.scores = scores;
+  return task;
+}
+
 class Model {
  public:
   // Throws std::invalid_argument for impossible sizes, unfitting weights or an unknown `isa`.

@@ -20,14 +20,27 @@ namespace DUOLOGUE_ISA {
 
 constexpr int64_t kBlockVectors = kBlock / kLanes;
 
-struct StoreF32 {
-  using Element = float;
+// Queries and weights that are factors as they are.
+struct PlainFactors {
   using Query = float;
   using Weight = float;
+  static constexpr int64_t kPageWeights = kBlock;
+
+  template <int64_t ROWS>
+  static const float* queries(const float* q, int64_t*, int64_t, float*, int64_t) {
+    return q;
+  }
+  template <int64_t ROWS>
+  static const float* weights(const float* scores, int64_t*) {
+    return scores;
+  }
+};
+
+struct StoreF32 : PlainFactors {
+  using Element = float;
   using Loaded = Lanes;
   using Factor = Lanes;
   static constexpr int64_t kPageSteps = kBlock;
-  static constexpr int64_t kPageWeights = kBlock;
 
   static const float* keys(const void* page) { return static_cast<const float*>(page); }
   static int64_t steps(int64_t tokens) { return tokens; }
@@ -44,17 +57,13 @@ struct StoreF32 {
   static float product(const float* values, const float* weights, int64_t step) {
     return values[0] * weights[step];
   }
-  template <int64_t ROWS>
-  static const float* queries(const float* q, int64_t*, int64_t, float*, int64_t) {
-    return q;
-  }
-  template <int64_t ROWS>
-  static const float* weights(const float* scores, int64_t*) {
-    return scores;
-  }
 };
 
+#if defined(__AVX512BF16__)
 struct StoreBf16 {
+#else
+struct StoreBf16 : PlainFactors {
+#endif
   using Element = uint32_t;
   using Loaded = IntLanes;
   static constexpr int64_t kPageSteps = kBlock / 2;
@@ -103,9 +112,6 @@ struct StoreBf16 {
     return pairs;
   }
 #else
-  using Query = float;
-  using Weight = float;
-  static constexpr int64_t kPageWeights = kBlock;
   struct Factor {
     Lanes first, second;
   };
@@ -114,19 +120,12 @@ struct StoreBf16 {
   static Lanes add_product(Lanes total, IntLanes loaded, const Factor& factor) {
     return fma(second_of_pair(loaded), factor.second, fma(first_of_pair(loaded), factor.first, total));
   }
-  template <int64_t ROWS>
-  static const float* queries(const float* q, int64_t*, int64_t, float*, int64_t) {
-    return q;
-  }
-  template <int64_t ROWS>
-  static const float* weights(const float* scores, int64_t*) {
-    return scores;
-  }
 #endif
 };
 
 // Vectors of a head that are summed at once: as many as the registers hold for all queries.
 constexpr int64_t kValueVectors = kLanes == 16 ? 4 : 2;
+
 // out_r[0..VECTORS * kLanes) = sum over all tokens of weight_r[token] * value[token], for these columns
 // of a head. One query alone sums even and odd steps apart, because a sum must wait for the one before.
 template <class STORE, int64_t ROWS, int64_t VECTORS>

@@ -60,6 +60,8 @@ class Runtime:
     model      what checkpoint.store.load_model returned
     threads    of one forward pass; None: as many as is sensible here
     two_stage  see Forward
+
+    textless_ids  (attribute) what stands for no text, such as padding and roles; never produced
     """
 
     def __init__(
@@ -71,8 +73,8 @@ class Runtime:
         self.forward = Forward(model.config, model.weights, threads, two_stage=two_stage)
         model.let_go()  # the engine has packed weights of its own
         ids = range(self.tokenizer.vocab_size)
-        textless = [idx for idx in ids if not self.tokenizer.token_bytes(idx)]
-        self.engine = Engine(self.forward, self.tokenizer.eos_id, suppressed_ids=textless)
+        self.textless_ids = [idx for idx in ids if not self.tokenizer.token_bytes(idx)]
+        self.engine = Engine(self.forward, self.tokenizer.eos_id, suppressed_ids=self.textless_ids)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,8 +1,8 @@
 """A decoder without weights: its logits are a seeded function of all it has read and been fed.
 
 It has the methods of engine.forward.Forward that the engine uses, so that searches and scheduling
-can be tested alone, on tiny vocabularies, against exhaustive search. With pool_bytes it has a pool
-of pages, as the native module has: it refuses to grow, and pages come back when nothing holds them.
+can be tested alone, on tiny vocabularies, against exhaustive search. It has a pool of pages, as the
+native module has: it refuses to grow, and pages come back when nothing holds them.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class FakeEncoding:
         if self._forward.problem is not None:
             raise self._forward.problem
         for _ in range(min(CHUNK_TOKENS, len(self._ids) - self._num_done)):
-            if self._forward.pool is not None and self._num_done % PAGE_TOKENS == 0:
+            if self._num_done % PAGE_TOKENS == 0:
                 self._pages.append(self._forward.pool.page())
             self._num_done += 1
         return self._num_done == len(self._ids)
@@ -102,8 +102,8 @@ class FakeEncoding:
 @dataclass(eq=False)
 class FakeState:
     memory: FakeMemory
+    pool: FakePool
     fed: list[int] = field(default_factory=list)
-    pool: FakePool | None = None
     pages: list[FakePage] = field(default_factory=list)
 
     @property
@@ -113,12 +113,12 @@ class FakeState:
     def fork(self) -> FakeState:
         """Full pages are shared, an open one is copied."""
         pages = self.pages[: len(self.fed) // PAGE_TOKENS]
-        if self.pool is not None and len(pages) < len(self.pages):
+        if len(pages) < len(self.pages):
             pages.append(self.pool.page())
-        return FakeState(self.memory, list(self.fed), self.pool, pages)
+        return FakeState(self.memory, self.pool, list(self.fed), pages)
 
     def feed(self, idx: int) -> None:
-        if self.pool is not None and len(self.fed) % PAGE_TOKENS == 0:
+        if len(self.fed) % PAGE_TOKENS == 0:
             self.pages.append(self.pool.page())
         self.fed.append(idx)
 
@@ -140,7 +140,7 @@ class FakeForward:
         vocab_size: int,
         max_positions: int = 64,
         spread: float = 2.0,
-        pool_bytes: int | None = None,
+        pool_bytes: int = 10**9,
         chunk_s: float = 0.0,
         step_s: float = 0.0,
         unlikely_id: int | None = None,
@@ -148,7 +148,7 @@ class FakeForward:
         self.config = SimpleNamespace(
             vocab_size=vocab_size, max_positions=max_positions, encoder_mask="block_causal"
         )
-        self.pool = None if pool_bytes is None else FakePool(pool_bytes)
+        self.pool = FakePool(pool_bytes)
         self.spread = spread
         self.clock = FakeClock()
         self.chunk_s = chunk_s
@@ -176,7 +176,7 @@ class FakeForward:
         return PAGE_BYTES * (source + num_rows * target)
 
     def start(self, memory: FakeMemory, record_attention: bool = False) -> FakeState:
-        return FakeState(memory, pool=self.pool)
+        return FakeState(memory, self.pool)
 
     def logits_after(self, memory: FakeMemory, fed: list[int]) -> np.ndarray:
         random = np.random.default_rng([len(memory.ids), *memory.ids, *fed])

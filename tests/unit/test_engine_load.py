@@ -57,7 +57,7 @@ def test_every_request_ends_once_with_what_it_would_get_alone(
     while engine._live:
         ends.take(checked_step(engine))
     assert requests.keys() == ends.found.keys()
-    assert forward.pool.used_bytes == 0  # type: ignore[union-attr]
+    assert forward.pool.used_bytes == 0
     assert engine.step() == []
     for request_id, (prefix, options, sources, _) in requests.items():
         found = ends.found[request_id]
@@ -116,8 +116,8 @@ def test_two_thousand_requests_with_cancels_leave_nothing_behind() -> None:
     assert reasons.keys() == {"stop", "length", "abort"}
     assert min(reasons.values()) > 50
     assert num_refused > 50
-    assert forward.pool.used_bytes == 0  # type: ignore[union-attr]
-    assert forward.pool.most_used_bytes > 18 * PAGE_BYTES  # type: ignore[union-attr]
+    assert forward.pool.used_bytes == 0
+    assert forward.pool.most_used_bytes > 18 * PAGE_BYTES
     assert engine._mailboxes == engine._scheduler.waiting == {}
     assert len(requests) == 0
     assert max(blocks[1:]) - blocks[1] < 250, "memory grows by the request"
@@ -147,4 +147,4 @@ def test_threads_with_sources_clients_and_cancels_all_come_to_an_end() -> None:
     assert ends.keys() == set(range(24))
     assert {ends[number] for number in range(24) if number % 4} <= {"stop", "length"}
     engine.check(held_bytes=0)
-    assert forward.pool.used_bytes == 0  # type: ignore[union-attr]
+    assert forward.pool.used_bytes == 0

@@ -186,13 +186,13 @@ def test_an_aborted_request_frees_its_pages_by_the_next_step(num_steps: int) -> 
     engine, forward = make(EngineOptions(max_gap_ms=0), pool_bytes=1000)
     other = engine.add(EMPTY, (0,), replace(GREEDY, max_tokens=30))
     engine.step()
-    before = forward.pool.used_bytes  # type: ignore[union-attr]
+    before = forward.pool.used_bytes
     options = Options(max_tokens=12, beam_size=3)
     request_id = engine.add(EMPTY, (0,), options, sources=[item(5), item(3)])
     for _ in range(num_steps):
         engine.step()
         engine.check(held_bytes=0)
-    taken = forward.pool.used_bytes - before  # type: ignore[union-attr]
+    taken = forward.pool.used_bytes - before
     assert (taken > 0) == (num_steps > 0)
     engine.abort(request_id)
     engine.abort(request_id)
@@ -201,7 +201,7 @@ def test_an_aborted_request_frees_its_pages_by_the_next_step(num_steps: int) -> 
     assert ended[0].finished.memory is None  # type: ignore[union-attr]
     engine.abort(other)
     engine.step()
-    assert forward.pool.used_bytes == 0  # type: ignore[union-attr]
+    assert forward.pool.used_bytes == 0
     engine.check(held_bytes=0)
 
 
@@ -251,7 +251,7 @@ def test_a_failing_encoder_ends_what_was_admitted_and_the_engine_goes_on() -> No
     engine.check()
     gc.collect()  # the exception held the frames of the step
     engine.check(held_bytes=0)
-    assert forward.pool.used_bytes == 0  # type: ignore[union-attr]
+    assert forward.pool.used_bytes == 0
     for stream in streams:
         finished = list(stream)[-1].finished
         assert finished is not None

@@ -161,7 +161,7 @@ def test_requests_that_do_not_fit_together_run_one_after_another() -> None:
         ends.take(without_memory(engine.step()))
         engine.check(held_bytes=0)
     assert max(forward.batch_sizes) == 2  # 5 pages each
-    assert forward.pool.most_used_bytes == PAGE_BYTES * 10  # type: ignore[union-attr]
+    assert forward.pool.most_used_bytes == PAGE_BYTES * 10
 
 
 def test_what_a_request_has_taken_of_its_reservation_is_not_counted_as_held() -> None:
@@ -273,7 +273,7 @@ def broken_bytes(engine: Engine) -> None:
 
 
 def broken_pool(engine: Engine) -> None:
-    engine._forward.pool.is_broken = True  # type: ignore[union-attr]
+    engine._forward.pool.is_broken = True
 
 
 def lost_request(engine: Engine) -> None:
@@ -305,7 +305,7 @@ def surplus_row(engine: Engine) -> None:
 
 def leaked_pages(engine: Engine) -> None:
     pool = engine._forward.pool
-    engine.leak = [pool.page() for _ in range(9)]  # type: ignore[union-attr, attr-defined]
+    engine.leak = [pool.page() for _ in range(9)]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

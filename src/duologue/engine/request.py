@@ -102,9 +102,7 @@ def _require_known(name: str, ids: Sequence[int], vocab_size: int) -> None:
 def most_bytes(
     forward: Forward, memory: Memory, prompt: Prompt, sources: Sequence[EncodeItem]
 ) -> int:
-    """Most bytes of the pool that a request takes at any time; 0 without a pool."""
-    if forward.pool is None:
-        return 0
+    """Most bytes of the pool that a request takes at any time."""
     lengths = [len(source.ids) for source in sources]
     if forward.config.encoder_mask == "full":
         # Everything is encoded again with each source; the last two exist at the same time.

@@ -58,12 +58,12 @@ class Scheduler:
     """Queues and budgets. Not thread-safe: the engine holds the lock.
 
     options  see types.EngineOptions
-    pool     what bytes are taken from; None: they are not counted
+    pool     what bytes are taken from
 
     Any thread may add and abort (under the lock); all else is for the thread that runs a step.
     """
 
-    def __init__(self, options: EngineOptions, pool: Pool | None = None) -> None:
+    def __init__(self, options: EngineOptions, pool: Pool) -> None:
         self.options = options
         self.pace = Pace()
         self.waiting: dict[str, deque[Request]] = {}  # clients in the order of their turns
@@ -79,11 +79,6 @@ class Scheduler:
         """Requests that have not been admitted yet, of all clients."""
         return sum(map(len, self.waiting.values()))
 
-    @property
-    def reserved_bytes(self) -> int:
-        """Bytes of the pool that belong to admitted requests, taken or not."""
-        return self._reserved_bytes
-
     # --- in ----------------------------------------------------------------------------------
 
     def add(self, request: Request) -> None:
@@ -97,7 +92,7 @@ class Scheduler:
                 f"the request needs {request.num_rows} rows (beam_size or num_hypotheses), "
                 f"the engine has {max_rows}"
             )
-        if self._pool is not None and request.num_bytes > self._pool.limit_bytes:
+        if request.num_bytes > self._pool.limit_bytes:
             raise EngineError(
                 f"the request needs up to {request.num_bytes:,} bytes (sources, rows and "
                 f"max_tokens), the pool has {self._pool.limit_bytes:,}"
@@ -145,17 +140,17 @@ class Scheduler:
     def _fits(self, request: Request) -> bool:
         if self._reserved_rows + request.num_rows > self.options.max_rows:
             return False
-        return self._pool is None or request.num_bytes <= self._free_bytes(self._pool)
+        return request.num_bytes <= self._free_bytes()
 
-    def _free_bytes(self, pool: Pool) -> int:
+    def _free_bytes(self) -> int:
         """Bytes that nobody has or may claim.
 
         Memories that no request reserved for are what the pool holds beyond that. Decoder states
         are not known here and counted twice, as reserved and as held: too few is safe.
         """
         claimed = sum(request.claimed_bytes for request in (*self.encoding, *self.running))
-        held = max(0, pool.used_bytes - claimed)
-        return pool.limit_bytes - held - self._reserved_bytes
+        held = max(0, self._pool.used_bytes - claimed)
+        return self._pool.limit_bytes - held - self._reserved_bytes
 
     def run(self, request: Request) -> None:
         """Its sources are encoded and its search is set up: it takes part in the next steps."""
@@ -229,8 +224,7 @@ class Scheduler:
             rows = len(request.search.states)
             assert rows == len(request.search.next_ids), "a row without a next id"
             assert 1 <= rows <= request.num_rows, f"{rows} rows, {request.num_rows} reserved"
-        if self._pool is not None:
-            self._check_bytes(self._pool, admitted, held_bytes)
+        self._check_bytes(admitted, held_bytes)
 
     def _check_queues(self) -> None:
         assert self.num_waiting <= self.options.max_waiting
@@ -244,7 +238,8 @@ class Scheduler:
                 assert request.search is None
                 assert request.encoding is None
 
-    def _check_bytes(self, pool: Pool, admitted: list[Request], held_bytes: int | None) -> None:
+    def _check_bytes(self, admitted: list[Request], held_bytes: int | None) -> None:
+        pool = self._pool
         pool.check()
         assert pool.used_bytes <= pool.limit_bytes, f"{pool.used_bytes} of {pool.limit_bytes} used"
         assert self._reserved_bytes <= pool.limit_bytes, "more is reserved than there is"
