@@ -11,7 +11,8 @@ precision_of                       which precision each matrix has in a model of
     int4   matrices of the decoder and the output in int4, a scale for each group of GROUP inputs of
            an output; matrices of the encoder in int8
 
-Vectors (norms, biases, the attention's score) are float32 always. Knows nothing of files.
+Vectors (norms, biases, the attention's score) and tables that are added (positions, relative
+biases) are float32 always. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -100,7 +101,9 @@ Weights = dict[str, Weight]
 
 def precision_of(name: str, precision: Precision) -> Precision:
     """How the matrix `name` is kept in a model of `precision`."""
-    is_decoded = name == "embed.weight" or name.startswith("decoder.")
+    if name.endswith(("positions.weight", "relative.weight")):
+        return "f32"
+    is_decoded = name.startswith(("embed.", "output.", "decoder."))
     return "int8" if precision == "int4" and not is_decoded else precision
 
 

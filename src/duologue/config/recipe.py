@@ -1,88 +1,13 @@
-"""Every setting, as frozen dataclasses: load, override, validate, save.
-
-ModelConfig      the shape of a model; stored as `config.json` in a model folder
-DatasetConfig    one data set of a mix
-AugmentConfig    text augmentation, each kind an option
-DataConfig       which data, mixed how, in batches of what size
-TrainConfig      optimizer, schedule, validation, budget
-Recipe           model + tokenizer + data + training: one YAML file, one run
-
-Unknown keys, wrong types and contradictions raise ConfigError, which names the key.
-Reads and writes plain dictionaries; knows nothing of tensors or tokens.
-"""
+"""Recipes: which data, mixed how, trained how; one YAML file is one run."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-import pydantic
-
+from duologue.config.values import STRICT, from_dict, require, to_dict
 from duologue.errors import ConfigError
-
-T = TypeVar("T")
-_STRICT = pydantic.ConfigDict(extra="forbid")
-
-
-def _require(condition: bool, problem: str) -> None:
-    if not condition:
-        raise ValueError(problem)
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The shape of an encoder-decoder model. Sizes are counts, not bytes.
-
-    cell            transformer, or gru (recurrent encoder and decoder, additive attention)
-    encoder_mask    block_causal: a position sees its own segment and earlier dialogue segments, so
-                    earlier turns are never encoded again; full: it sees everything (for comparison)
-    max_positions   longest memory in tokens, and longest decoder input in tokens
-    rope_theta      base of the rotary positions; Su et al. 2021 (arXiv:2104.09864, section 3.4)
-    norm_eps        added to the mean square in RMSNorm; Zhang & Sennrich 2019 (arXiv:1910.07467)
-    languages       codes that `<translate>` may be followed by
-    reply_languages codes that `<reply>` may be followed by; empty: the data did not say which
-                    language its replies are in, and `<reply>` stands alone
-    tasks           decoder prefixes the model was trained on
-    label_sets      name of a label set -> its labels, for `sentiment` and `intent`
-    """
-
-    __pydantic_config__ = _STRICT
-
-    vocab_size: int
-    d_model: int = 256
-    d_ff: int = 768
-    num_heads: int = 4
-    num_encoder_layers: int = 4
-    num_decoder_layers: int = 2
-    max_positions: int = 1024
-    cell: Literal["transformer", "gru"] = "transformer"
-    encoder_mask: Literal["block_causal", "full"] = "block_causal"
-    rope_theta: float = 10000.0
-    norm_eps: float = 1e-6
-    family: Literal["duo"] = "duo"
-    languages: tuple[str, ...] = ()
-    reply_languages: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-    label_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    license: str = ""
-
-    def __post_init__(self) -> None:
-        sizes = ("vocab_size", "d_model", "d_ff", "num_heads", "num_encoder_layers")
-        for name in (*sizes, "num_decoder_layers", "max_positions"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1")
-        _require(self.d_model % self.num_heads == 0, "d_model must be a multiple of num_heads")
-        _require(self.head_dim % 2 == 0, "d_model / num_heads must be even (rotary positions)")
-        _require(
-            self.cell == "transformer" or self.encoder_mask == "block_causal",
-            "a gru reads left to right: encoder_mask must be block_causal",
-        )
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.d_model // self.num_heads
 
 
 @dataclass(frozen=True)
@@ -101,7 +26,7 @@ class AugmentConfig:
     truncate_turns  dialogue: chance to forget a random number of the oldest turns
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     pair_swap: bool = False
     denoise: bool = False
@@ -116,8 +41,8 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         shares = ("mask_ratio", "drop_word", "swap_words", "drop_char", "swap_chars")
         for name in (*shares, "truncate_turns"):
-            _require(0 <= getattr(self, name) <= 1, f"{name} must be between 0 and 1")
-        _require(self.mean_span >= 1, "mean_span must be at least 1")
+            require(0 <= getattr(self, name) <= 1, f"{name} must be between 0 and 1")
+        require(self.mean_span >= 1, "mean_span must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -134,7 +59,7 @@ class DatasetConfig:
     augment   see AugmentConfig
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     path: str
     weight: float | None = None
@@ -145,8 +70,8 @@ class DatasetConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        _require(self.weight is None or self.weight >= 0, "weight must not be negative")
-        _require(self.limit is None or self.limit >= 1, "limit must be at least 1")
+        require(self.weight is None or self.weight >= 0, "weight must not be negative")
+        require(self.limit is None or self.limit >= 1, "limit must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -168,7 +93,7 @@ class DataConfig:
     bucket_batches   batches' worth of examples that are sorted by length together
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     sets: tuple[DatasetConfig, ...]
     root: str = "."
@@ -183,13 +108,13 @@ class DataConfig:
     bucket_batches: int = 100
 
     def __post_init__(self) -> None:
-        _require(len(self.sets) > 0, "sets must name at least one data set")
-        _require(self.temperature > 0, "temperature must be positive")
-        _require(0 <= self.join_dialogues <= 1, "join_dialogues must be between 0 and 1")
+        require(len(self.sets) > 0, "sets must name at least one data set")
+        require(self.temperature > 0, "temperature must be positive")
+        require(0 <= self.join_dialogues <= 1, "join_dialogues must be between 0 and 1")
         sizes = ("batch_tokens", "max_source", "max_target", "max_turns")
         for name in (*sizes, "shuffle_buffer", "bucket_batches"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1")
-        _require(
+            require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        require(
             self.batch_tokens >= self.max_source + self.max_target,
             "batch_tokens must hold one longest example (max_source + max_target)",
         )
@@ -214,7 +139,7 @@ class TrainConfig:
     keep_every        updates between `last` checkpoints
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     max_steps: int = 10_000
     max_minutes: float | None = None
@@ -243,17 +168,17 @@ class TrainConfig:
     def __post_init__(self) -> None:
         counts = ("max_steps", "warmup_steps", "accumulate", "validate_every", "keep_every")
         for name in (*counts, "validate_examples", "max_bad_losses"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1")
-        _require(self.warmup_steps < self.max_steps, "warmup_steps must be below max_steps")
-        _require(self.learning_rate > 0, "learning_rate must be positive")
+            require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        require(self.warmup_steps < self.max_steps, "warmup_steps must be below max_steps")
+        require(self.learning_rate > 0, "learning_rate must be positive")
         for name in ("generate_examples", "patience", "weight_decay"):
-            _require(getattr(self, name) >= 0, f"{name} must not be negative")
-        _require(all(0 <= beta < 1 for beta in self.betas), "betas must be at least 0 and below 1")
+            require(getattr(self, name) >= 0, f"{name} must not be negative")
+        require(all(0 <= beta < 1 for beta in self.betas), "betas must be at least 0 and below 1")
         for name in ("label_smoothing", "dropout", "ema_decay"):
-            _require(0 <= getattr(self, name) < 1, f"{name} must be at least 0 and below 1")
-        _require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio must be between 0 and 1")
-        _require(self.max_minutes is None or self.max_minutes > 0, "max_minutes must be positive")
-        _require(self.clip_norm > 0, "clip_norm must be positive")
+            require(0 <= getattr(self, name) < 1, f"{name} must be at least 0 and below 1")
+        require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio must be between 0 and 1")
+        require(self.max_minutes is None or self.max_minutes > 0, "max_minutes must be positive")
+        require(self.clip_norm > 0, "clip_norm must be positive")
 
 
 @dataclass(frozen=True)
@@ -266,7 +191,7 @@ class TokenizerConfig:
     max_set_chars  characters read from the start of each set, so that no set decides alone
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     path: str | None = None
     vocab_size: int = 8000
@@ -274,7 +199,7 @@ class TokenizerConfig:
     max_set_chars: int | None = 2_000_000
 
     def __post_init__(self) -> None:
-        _require(self.path is not None or self.vocab_size >= 400, "vocab_size must be at least 400")
+        require(self.path is not None or self.vocab_size >= 400, "vocab_size must be at least 400")
 
 
 @dataclass(frozen=True)
@@ -286,7 +211,7 @@ class Recipe:
     init    model folder to start from; None starts from random weights
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     data: DataConfig
     output: str
@@ -294,31 +219,6 @@ class Recipe:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
     init: str | None = None
-
-
-def from_dict(kind: type[T], values: Any, where: str) -> T:
-    """Build the dataclass `kind` from plain values; `where` names the origin in errors."""
-    try:
-        return pydantic.TypeAdapter(kind).validate_python(values)
-    except pydantic.ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error)}") from None
-
-
-def _explain(error: pydantic.ValidationError) -> str:
-    problems = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            message = "unknown key (check the spelling)"
-        problems.append(f"{key}: {message}" if key else message)
-    return "; ".join(problems)
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """The dataclass as plain values, ready for JSON or YAML."""
-    values: dict[str, Any] = pydantic.TypeAdapter(type(config)).dump_python(config, mode="json")
-    return values
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -364,11 +264,3 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
     path.write_text(
         yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8"
     )
-
-
-def replace(config: T, **changes: Any) -> T:
-    """A copy with some fields changed; the checks of the dataclass run again."""
-    try:
-        return dataclasses.replace(config, **changes)  # type: ignore[type-var]
-    except (TypeError, ValueError) as error:
-        raise ConfigError(str(error)) from None
