@@ -112,6 +112,11 @@ class Model:
         return self._runtime.config
 
     @property
+    def license(self) -> str:
+        """Name of the licence, as its publisher wrote it; empty if none is stated."""
+        return self.config.license
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """Text to ids and back."""
         return self._runtime.tokenizer

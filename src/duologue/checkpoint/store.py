@@ -31,6 +31,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from duologue.checkpoint.card import read_license
 from duologue.checkpoint.spec import weight_spec
 from duologue.checkpoint.tensors import (
     Tensors,
@@ -51,7 +52,7 @@ from duologue.checkpoint.weights import (
     stored_precision,
     to_precision,
 )
-from duologue.config import ModelConfig, from_dict, to_dict
+from duologue.config import ModelConfig, from_dict, replace, to_dict
 from duologue.errors import CheckpointError, ConfigError
 from duologue.text.tokenizer import Tokenizer
 from duologue.types import PRECISIONS, Precision
@@ -245,7 +246,10 @@ def load_model(folder: Path, precision: Precision = "int8") -> LoadedModel:
 
 
 def load_config(folder: Path) -> ModelConfig:
-    """Read config.json alone; unknown keys raise CheckpointError, like every other fault."""
+    """Read config.json; unknown keys raise CheckpointError, like every other fault.
+
+    A licence that it does not state is that of the model card.
+    """
     path = folder / CONFIG
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such model folder")
@@ -258,9 +262,10 @@ def load_config(folder: Path) -> ModelConfig:
     except (ValueError, RecursionError):
         raise CheckpointError(f"{path}: damaged (not valid JSON)") from None
     try:
-        return from_dict(ModelConfig, values, str(path))
+        config = from_dict(ModelConfig, values, str(path))
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
+    return config if config.license else replace(config, license=read_license(folder).name)
 
 
 def read_card(folder: Path) -> str:
