@@ -24,7 +24,7 @@ LFS = (".safetensors", ".bin", ".model")
 class Repository:
     """One model. Names with an ending of LFS have a SHA-256.
 
-    gated      needs consent that has not been given
+    gated      its files need consent that has not been given
     cut        the connection is lost in the middle of this file, once
     short      the GET of this file promises and sends half of it
     damaged    this file comes with the right size and other bytes
@@ -133,13 +133,13 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None or found[1] not in hub.repositories:
             return self._send(404, {"X-Error-Code": "RepoNotFound"})
         repository = hub.repositories[found[1]]
-        if repository.gated:
-            return self._send(403, {"X-Error-Code": "GatedRepo"})
         if (found[3] or "main") not in (*repository.branches, repository.commit):
             return self._send(404, {"X-Error-Code": "RevisionNotFound"})
         if found[2] != "resolve":
             content = repository.tree() if found[2] == "tree" else repository.info()
             return self._send(200, body=json.dumps(content).encode())
+        if repository.gated:
+            return self._send(403, {"X-Error-Code": "GatedRepo"})
         if found[4] not in repository.files:
             return self._send(404, {"X-Error-Code": "EntryNotFound"})
         return self._send_file(repository, found[4])

@@ -27,10 +27,24 @@ SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 INDEX = {"weight_map": {"a": SHARDS[0], "b": SHARDS[1], "c": SHARDS[0]}}
 
 
+CONFIG = {
+    "model_type": "t5",
+    "vocab_size": 40,
+    "d_model": 8,
+    "d_kv": 4,
+    "d_ff": 16,
+    "num_heads": 2,
+    "num_layers": 1,
+    "decoder_start_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+}
+
+
 def t5(**files: bytes) -> dict[str, bytes]:
     """Files of a repository, with what must never be downloaded among them."""
     return {
-        "config.json": b'{"model_type": "t5"}',
+        "config.json": json.dumps(CONFIG).encode(),
         "README.md": CARD,
         "tokenizer.json": b"{}",
         "spiece.model": b"pieces",
@@ -65,11 +79,12 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServe
 
 
 def refused(*words: str, revision: str | None = None) -> None:
-    """Pulling ID is refused with one line that has all words, and leaves no model."""
+    """Pulling ID is refused with one line that has all words and names it, and leaves no model."""
     with pytest.raises(CheckpointError) as caught:
         hub.pull(ID, revision)
     message = str(caught.value)
-    assert all(word in message for word in (ID, *words)), message
+    assert all(word in message for word in words), message
+    assert ID in message or "models--owner--name" in message
     assert "\n" not in message
     assert caught.value.exit_code == 2
     assert hub.find(ID, revision) is None
@@ -196,14 +211,14 @@ def test_pickled_weights_are_pulled_where_pytorch_is(server: HubServer) -> None:
 
 
 def test_a_lost_connection_is_taken_up_where_it_broke(
-    server: HubServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: HubServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 512)
     server.repositories[ID] = safetensors()
     server.repositories[ID].cut = "model.safetensors"
     assert (hub.pull(ID) / "model.safetensors").read_bytes() == WEIGHTS
     assert server.ranges == [f"bytes={len(WEIGHTS) // 2}-"]
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert caplog.records == []
 
 
 def test_a_file_that_comes_too_short_is_refused(server: HubServer) -> None:
@@ -214,23 +229,39 @@ def test_a_file_that_comes_too_short_is_refused(server: HubServer) -> None:
     assert (hub.folder_of(ID) / "model.safetensors").read_bytes() == WEIGHTS
 
 
-def test_a_file_with_other_bytes_is_refused_and_removed(server: HubServer) -> None:
+def test_a_file_with_other_bytes_is_refused_and_removed_whenever_it_is_pulled(
+    server: HubServer,
+) -> None:
     server.repositories[ID] = safetensors()
     server.repositories[ID].damaged = "model.safetensors"
     refused("model.safetensors", "SHA-256")
     server.repositories[ID].damaged = ""
+    folder = hub.folder_of(ID)
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    (folder / "model.safetensors").write_bytes(bytes(len(WEIGHTS)))
+    with pytest.raises(CheckpointError, match="pull it again"):
+        hub.pull(ID)
     assert (hub.folder_of(ID) / "model.safetensors").read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize(
-    "config", [b'{"model_type": "bert"}', b"{}", b'{"model_type": ["t5"]}', b"[]", b"{"]
+    ("config", "word"),
+    [
+        (b'{"model_type": "bert"}', "whisper"),
+        (b'{"model_type": ["t5"]}', "whisper"),
+        (json.dumps({**CONFIG, "feed_forward_proj": "tanh"}).encode(), "tanh"),
+        (b'{"d_model": 8, "vocab_size": 0}', "vocab_size"),
+        (b'{"vocab_size": 8}', "kind"),
+        (b"[]", "config.json"),
+        (b"{", "config.json"),
+    ],
 )
 def test_a_model_that_cannot_be_loaded_is_refused_before_its_weights_are_asked_for(
-    server: HubServer, config: bytes
+    server: HubServer, config: bytes, word: str
 ) -> None:
     server.repositories[ID] = safetensors()
     server.repositories[ID].files["config.json"] = config
-    refused("config.json" if config in (b"[]", b"{") else "whisper")
+    refused(word)
     assert server.asked_for("model.safetensors") == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,11 @@ WARNING = (
 )
 
 
+def limit_file_size() -> None:
+    """What a full disk looks like to the child: no file can grow beyond 100 kB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+
 @dataclass
 class Machine:
     """A home of its own, and the hub that it knows."""
@@ -29,7 +35,9 @@ class Machine:
     hub: HubServer
     home: Path
 
-    def run(self, *arguments: str, **extra: str) -> tuple[int, str, list[str]]:
+    def run(
+        self, *arguments: str, before: Callable[[], None] | None = None, **extra: str
+    ) -> tuple[int, str, list[str]]:
         """Exit code, stdout, and the lines of stderr of `duologue`."""
         kept = ("PATH", "PYTHONPATH", "HOME", "LD_LIBRARY_PATH")
         environment = {name: os.environ[name] for name in kept if name in os.environ}
@@ -40,6 +48,7 @@ class Machine:
             text=True,
             cwd=self.home,
             env=environment | settings | extra,
+            preexec_fn=before,
             check=False,
         )
         return done.returncode, done.stdout, done.stderr.splitlines()
@@ -118,6 +127,14 @@ def test_what_cannot_be_pulled_is_one_line(
     assert (code, out, len(err)) == (2, "", 1)
     assert err[0].startswith("duologue: ")
     assert words in err[0]
+
+
+def test_a_disk_that_fills_up_leaves_no_model(machine: Machine) -> None:
+    machine.hub.repositories[ID].files["model.safetensors"] = bytes(1_000_000)
+    code, out, err = machine.run("pull", ID, before=limit_file_size)
+    assert (code, out, len(err)) == (2, "", 2)
+    assert "File too large; HF_HOME says" in err[1]
+    assert "HF_HUB_OFFLINE" in machine.run("pull", ID, HF_HUB_OFFLINE="1")[2][0]
 
 
 def test_offline_nothing_is_asked_for(machine: Machine) -> None:

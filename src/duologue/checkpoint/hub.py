@@ -17,12 +17,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib.util
-import json
 import logging
 import re
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -30,23 +29,23 @@ from pathlib import Path
 from typing import Any
 
 from duologue.checkpoint.card import CARD, read_license
-from duologue.checkpoint.store import CONFIG, load_config
-from duologue.config import FAMILIES
+from duologue.checkpoint.families import model_config
+from duologue.checkpoint.published import ADVICE, CONFIG, is_published, read_json
+from duologue.checkpoint.store import load_config
+from duologue.config import ModelConfig
 from duologue.errors import CheckpointError, InputError
 
 SCHEME = "hf://"
-MODEL_TYPES = frozenset(FAMILIES) - {"duo"} | {"mt5"}
 _SMALL = (
     CONFIG,
     CARD,
-    "generation_config.json",
+    ADVICE,
     "preprocessor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
-    "target_vocab.json",
     "merges.txt",
     "*.spm",
     "*.model",
@@ -97,19 +96,16 @@ def find(repo_id: str, revision: str | None = None) -> Path | None:
     return folder if _is_whole(folder) else None
 
 
-def pull(
-    repo_id: str, revision: str | None = None, supported: Collection[str] = MODEL_TYPES
-) -> Path:
+def pull(repo_id: str, revision: str | None = None) -> Path:
     """Download what is needed of a published model, unless it is in the cache; its folder there.
 
-    revision   branch, tag or commit; None is `main`
-    supported  values of `model_type` that can be loaded; it is looked at before weights are
-               asked for
+    revision  branch, tag or commit; None is `main`
 
-    One line on stderr says what is downloaded, its size and its licence. Under HF_HUB_OFFLINE only
-    the cache is looked at. Raises InputError for a malformed id or revision, CheckpointError if
-    there is no such repository or revision, if a token is needed, if the hub cannot be reached, if
-    it holds no model that can be loaded, if the disk is full, or if a file comes damaged.
+    Configurations come first, and weights only for a model that can be loaded. One line on stderr
+    says what is downloaded, its size and its licence. Under HF_HUB_OFFLINE only the cache is looked
+    at. Raises InputError for a malformed id or revision, CheckpointError if there is no such
+    repository or revision, if a token is needed, if the hub cannot be reached, if it holds no model
+    that can be loaded, if the disk is full, or if a file is damaged.
     """
     from huggingface_hub import constants
 
@@ -124,15 +120,19 @@ def pull(
     _check(repo_id, revision)
     with _explained(repo_id, revision):
         commit = _look_up(repo_id, revision)
-        folder = _snapshot(repo_id, commit.sha, (CONFIG, CARD, *_INDEXES))
-    _check_type(folder, repo_id, supported)
+        folder = _snapshot(repo_id, commit.sha, (CONFIG, ADVICE, CARD, *_INDEXES))
+    license = _config(folder, repo_id).license or str(read_license(folder))
     patterns = (*_SMALL, *_weight_names(folder, commit, repo_id))
-    missing = [name for name in commit.matching(patterns) if not (folder / name).is_file()]
+    names = [name for name in commit.sizes if any(fnmatchcase(name, each) for each in patterns)]
+    missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        _announce(repo_id, folder, sum(commit.sizes[name] for name in missing))
+        num_bytes = sum(commit.sizes[name] for name in missing)
+        _require_room(folder, num_bytes, repo_id)
+        line = f"downloading {repo_id}: {num_bytes / 1e6:,.1f} MB, licence {license}"
+        print(f"duologue: {line}", file=sys.stderr)
         with _explained(repo_id, revision):
             _snapshot(repo_id, commit.sha, patterns, shows_progress=True)
-        _check_hashes(folder, {name: commit.hashes.get(name) for name in missing}, repo_id)
+    _check_hashes(folder, {name: commit.hashes[name] for name in names if name in commit.hashes})
     with _explained(repo_id, revision):
         _snapshot(repo_id, revision, patterns)  # now the cache may know where the revision is
     return folder
@@ -152,10 +152,6 @@ class _Commit:
     sha: str
     sizes: dict[str, int]
     hashes: dict[str, str]
-
-    def matching(self, patterns: Sequence[str]) -> list[str]:
-        """Names that match one of the patterns."""
-        return [name for name in self.sizes if any(fnmatchcase(name, each) for each in patterns)]
 
 
 def _look_up(repo_id: str, revision: str | None) -> _Commit:
@@ -194,41 +190,38 @@ def _snapshot(
     return Path(folder)
 
 
-def _check_hashes(folder: Path, hashes: dict[str, str | None], repo_id: str) -> None:
+def _check_hashes(folder: Path, hashes: dict[str, str]) -> None:
     """Remove a file that is not what was published, and raise CheckpointError."""
     for name, expected in hashes.items():
         path = folder / name
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-        if expected is not None and found != expected:
+        if found != expected:
             path.resolve().unlink()  # the folder holds links to the files
             path.unlink(missing_ok=True)
             raise CheckpointError(
-                f"{repo_id}: {name} was damaged on its way (wrong SHA-256) and has been removed; "
-                "pull it again"
+                f"{path}: not what was published (wrong SHA-256) and removed; pull it again"
             )
 
 
 def _check(repo_id: str, revision: str | None) -> None:
     if repo_id.startswith(SCHEME) or repository(repo_id) is None:
         raise InputError(f"{repo_id!r} names no published model; write owner/name")
-    if revision is not None and (".." in revision or not _REVISION.fullmatch(revision)):
+    if revision is not None and not _REVISION.fullmatch(revision):
         raise InputError(f"{revision!r} is no revision; give a branch, a tag or a commit")
 
 
-def _check_type(folder: Path, repo_id: str, supported: Collection[str]) -> None:
-    """Raise CheckpointError if config.json is missing or of a model that cannot be loaded."""
+def _config(folder: Path, repo_id: str) -> ModelConfig:
+    """The configuration; CheckpointError if it is missing or of no model that can be loaded."""
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{repo_id}: holds no model ({CONFIG} is missing)")
-    values = _read_json(folder / CONFIG, repo_id)
-    model_type = values.get("model_type")
-    if model_type is None and "d_model" in values:
-        load_config(folder)  # one of ours
-    elif model_type not in list(supported):
-        raise CheckpointError(
-            f"{repo_id}: models of type {model_type!r} are not supported; those that are: "
-            f"{', '.join(sorted(supported))}"
-        )
+    values = read_json(folder / CONFIG)
+    if is_published(values):
+        advice = read_json(folder / ADVICE) if (folder / ADVICE).is_file() else {}
+        return model_config(values, advice, repo_id)[0]
+    if "d_model" in values:
+        return load_config(folder)
+    raise CheckpointError(f"{repo_id}: {CONFIG} does not say what kind of model it is")
 
 
 def _readable() -> tuple[str, ...]:
@@ -248,21 +241,21 @@ def _weight_names(folder: Path, commit: _Commit, repo_id: str) -> list[str]:
             if has_pickled
             else f"{repo_id}: holds no weights that can be read ({_SAFETENSORS[0]})"
         )
-    names = [entry, *_shards(folder / entry, repo_id)]
+    names = [entry, *_shards(folder / entry)]
     absent = [name for name in names if name not in commit.sizes]
     if absent:
         raise CheckpointError(f"{repo_id}: {entry} lists {absent[0]}, which is missing")
     return names
 
 
-def _shards(entry: Path, repo_id: str) -> list[str]:
+def _shards(entry: Path) -> list[str]:
     """The files that an index lists; none for what is no index."""
     if entry.suffix != ".json":
         return []
-    weights = _read_json(entry, repo_id).get("weight_map")
+    weights = read_json(entry).get("weight_map")
     names = list(weights.values()) if isinstance(weights, dict) else []
     if not names or not all(isinstance(name, str) and _SHARD.fullmatch(name) for name in names):
-        raise CheckpointError(f"{repo_id}: {entry.name} is damaged (weight_map)")
+        raise CheckpointError(f"{entry}: damaged (weight_map)")
     return sorted(set(names))
 
 
@@ -271,33 +264,19 @@ def _is_whole(folder: Path) -> bool:
     entry = next((name for name in _readable() if (folder / name).is_file()), None)
     if entry is None or not (folder / CONFIG).is_file():
         return False
-    return all((folder / name).is_file() for name in _shards(folder / entry, str(folder)))
-
-
-def _read_json(path: Path, where: str) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{where}: {path.name} is damaged (not a JSON object)")
-    return values
+    return all((folder / name).is_file() for name in _shards(folder / entry))
 
 
 # --- what users see ----------------------------------------------------------------------------
 
 
-def _announce(repo_id: str, folder: Path, num_bytes: int) -> None:
-    """Say what is about to be downloaded, if there is room for it."""
+def _require_room(folder: Path, num_bytes: int, repo_id: str) -> None:
     free = shutil.disk_usage(folder).free
     if num_bytes > free:
         raise CheckpointError(
             f"{repo_id}: needs {num_bytes:,} bytes, and there is room for {free:,} at {folder}; "
             "make room, or set HF_HOME to a folder on a larger disk"
         )
-    licence = read_license(folder)
-    size = f"{num_bytes / 1e6:,.1f} MB"
-    print(f"duologue: downloading {repo_id}: {size}, licence {licence}", file=sys.stderr)
 
 
 def _progress_bar(is_shown: bool) -> Any:
@@ -350,17 +329,19 @@ def _explain(error: Exception, repo_id: str, revision: str | None) -> str:
             return f"has no revision {revision!r}; leave it out for the newest"
         case errors.HfHubHTTPError():
             return _explain_status(error.response.status_code, hub)
-        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return (
                 f"the disk is full ({constants.HF_HUB_CACHE}); make room, or set HF_HOME to a "
                 "folder on a larger disk"
             )
-        case OSError() if error.errno is not None and error.filename is not None:
-            return f"{error.filename}: {error.strerror}; HF_HOME says where models are kept"
+        case OSError(errno=int()) if not isinstance(error, ConnectionError | TimeoutError):
+            where = error.filename or constants.HF_HUB_CACHE
+            return f"{where}: {error.strerror}; HF_HOME says where models are kept"
         case OSError() if str(error).startswith("Consistency check failed"):
             return "a file came with another size than was announced; pull it again"
+    cause = type(error.__cause__ or error).__name__
     return (
-        f"{hub} cannot be reached or gave no answer that can be used ({type(error).__name__}); "
+        f"{hub} cannot be reached or gave no answer that can be used ({cause}); "
         "check the network, the proxy and HF_ENDPOINT, and try again"
     )
 
