@@ -18,6 +18,7 @@ from huggingface_hub import constants
 
 import duologue
 from duologue.checkpoint import hub
+from duologue.checkpoint.card import model_name
 from duologue.errors import CheckpointError, InputError
 
 ID = "owner/name"
@@ -388,6 +389,8 @@ def test_a_published_model_is_loaded_by_name(
     model = duologue.load("hf://owner/name", threads=1)
     server.requests.clear()
     again = duologue.load(ID, threads=1)
+    assert model_name(hub.folder_of(ID)) == "name"
+    assert model_name(tiny_model_folder()) == tiny_model_folder().name
     assert again.config == model.config == duologue.load(tiny_model_folder(), threads=1).config
     assert server.requests == []
 

@@ -1,7 +1,10 @@
-"""What a model card says in its front matter: the YAML between two lines `---` at its beginning.
+"""What a model is called, and what its card says in its front matter.
+
+Front matter is the YAML between two lines `---` at the beginning of a card.
 
 front_matter   the YAML as a dictionary
 read_license   the licence of the model in a folder
+model_name     what the model in a folder is called
 
 A card is written by hand by whoever published the model: what cannot be read counts as not said.
 """
@@ -52,6 +55,15 @@ def read_license(folder: Path) -> License:
     if other and name in ("", "other"):
         return License(other)
     return License(name)
+
+
+def model_name(folder: Path) -> str:
+    """The name of the folder, but the publisher's name of a model in the cache of hub.py."""
+    folder = folder.resolve()
+    repository = folder.parent.parent.name  # models--owner--name/snapshots/commit
+    if folder.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.split("--")[-1]
+    return folder.name
 
 
 def front_matter(text: str) -> dict[str, Any]:

@@ -46,6 +46,7 @@ _SMALL = (
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
+    "target_vocab.json",
     "merges.txt",
     "*.spm",
     "*.model",
