@@ -14,6 +14,11 @@ from pathlib import Path
 import pytest
 from hub_server import HubServer, Repository, serving
 
+from duologue.checkpoint.export import write_published
+from duologue.checkpoint.families import model_config
+from duologue.checkpoint.store import Weights
+from duologue.config import ModelConfig
+
 ID = "owner/name"
 CARD = b"---\nlicense: other\nlicense_name: some-research-license\n---\n# A model\n"
 SAY = ("sentiment", "--threads", "1", "--model")
@@ -108,6 +113,37 @@ def test_a_published_model_is_quantized_by_name_and_keeps_its_licence(machine: M
         "some-research-license"
     )
     assert machine.run("info", "own", "--json")[0] == 0
+
+
+def test_a_model_of_another_family_is_pulled_and_quantized_by_name(
+    machine: Machine, tiny_weights: Callable[[ModelConfig], Weights]
+) -> None:
+    values = {
+        "model_type": "t5",
+        "vocab_size": 384,
+        "d_model": 8,
+        "d_kv": 4,
+        "d_ff": 16,
+        "num_heads": 2,
+        "num_layers": 1,
+        "decoder_start_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 0,
+    }
+    config, _, _ = model_config(values, {}, "t5")
+    published = machine.home / "published"
+    write_published(published, config, tiny_weights(config), card="---\nlicense: mit\n---\n")
+    files = {path.name: path.read_bytes() for path in published.iterdir()}
+    files["tokenizer_config.json"] = b'{"tokenizer_class": "ByT5Tokenizer"}'
+    machine.hub.repositories["owner/byt5"] = Repository(files)
+
+    code, out, err = machine.run("pull", "owner/byt5", "--json")
+    shown = json.loads(out)
+    assert (code, shown["family"], shown["license"], len(err)) == (0, "t5", "mit", 1)
+    code, _, err = machine.run("quantize", "owner/byt5", "own")
+    assert (code, err) == (0, ["duologue: owner/byt5: licence mit"])
+    written = json.loads((machine.home / "own" / "config.json").read_text())
+    assert (written["family"], written["license"]) == ("t5", "mit")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CARD = "README.md"
+from duologue.checkpoint.folder import CARD
+
 MAX_BYTES = 64 * 2**10
 MAX_NAME = 100
 # What PyYAML lets out for values that are not of the type that they are tagged with.
