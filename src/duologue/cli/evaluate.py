@@ -17,6 +17,7 @@ from duologue.cli.options import (
     PrecisionOption,
     ThreadsOption,
     capped,
+    show_license,
 )
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def evaluate(  # noqa: PLR0913 - the options of a command are its parameters
     cases = read_cases(selection)
     folder = model_folder(model)
     runtime = Runtime(load_model(folder, precision), capped(threads))
+    show_license(model, runtime.config)
     options = _options(cases, beam)
     predictor = ModelPredictor(runtime, cases, options, labels or cases.set)
     with _progress(len(cases.items)) as progress:
