@@ -19,6 +19,7 @@ from duologue.cli.options import (
     capped,
     show_license,
 )
+from duologue.errors import ConfigError
 
 if TYPE_CHECKING:
     from duologue.evaluation.cases import Cases
@@ -80,6 +81,12 @@ def evaluate(  # noqa: PLR0913 - the options of a command are its parameters
     """
     import json
 
+    try:
+        import sacrebleu  # noqa: F401  (the scores need it: found out now, not at the end)
+    except ImportError as error:
+        raise ConfigError(
+            f"evaluating needs {error.name}: pip install 'duologue[evaluate]'"
+        ) from None
     from duologue.api import model_folder
     from duologue.checkpoint.store import load_model, model_info
     from duologue.cli.predictor import ModelPredictor
