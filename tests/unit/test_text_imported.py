@@ -212,6 +212,23 @@ def test_settings_of_the_wrong_type_are_not_believed(published: Published, tmp_p
     assert tokenizer.controls == published.load("t5").controls
 
 
+def test_a_panic_of_the_library_is_a_damaged_file(published: Published, tmp_path: Path) -> None:
+    published.load("t5_json").save(tmp_path)
+    state = json.loads((tmp_path / "tokenizer.json").read_text())
+    state["normalizer"]["precompiled_charsmap"] = "x"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(state))
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: damaged"):
+        load_imported_tokenizer(tmp_path, "t5", VOCAB_SIZE)
+
+
+@pytest.mark.parametrize("value", [-1, 10**12])
+def test_a_count_beyond_reason_is_refused(published: Published, tmp_path: Path, value: int) -> None:
+    published.load("t5").save(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(f'{{"extra_ids": {value}}}')
+    with pytest.raises(CheckpointError, match=f"extra_ids is {value}"):
+        load_imported_tokenizer(tmp_path, "t5", VOCAB_SIZE)
+
+
 def test_nllb_without_a_list_of_languages_is_refused(published: Published, tmp_path: Path) -> None:
     published.load("nllb").save(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "NllbTokenizer"}')

@@ -214,7 +214,9 @@ def test_english_speech_is_told_nothing(published: Published) -> None:
     start, silent = (tokenizer.controls[SENTINELS[index]] for index in (1, -1))
     assert ours.prefix("transcribe") == Prefix((start, silent))
     with pytest.raises(InputError, match="it knows transcribe"):
-        ours.prefix("translate", "de")
+        ours.prefix("translate", "en")
+    with pytest.raises(InputError, match="unknown language 'de'; this model knows en"):
+        ours.prefix("transcribe", "de")
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -254,6 +256,7 @@ def test_a_wrong_or_missing_language_is_refused_with_those_there_are(
         (("transcribe",), "spoken is missing.*en, zh, de"),
         (("transcribe", "fr"), "unknown language 'fr'.*en, zh, de"),
         (("translate", "de", "fr"), "unknown language 'fr'.*en"),
+        (("transcribe", "de", "en"), "unknown language 'en'.*de"),
         (("summarize",), "has not learnt the task 'summarize'.*transcribe, translate"),
     ],
 )
@@ -283,6 +286,7 @@ def test_a_model_that_is_not_imported_has_no_template(published: Published) -> N
         ("t5", {}, ("generate",)),
         ("t5", {"task_specific_params": T5_TASKS}, ("generate", "translate", "summarize")),
         ("byt5", {"task_specific_params": None}, ("generate",)),
+        ("byt5", {"task_specific_params": {"summarization": 1}}, ("generate",)),
         ("madlad", {}, ("translate",)),
         ("bart", {}, ("generate",)),
         ("bart", SUMMARIZER, ("summarize", "generate")),

@@ -49,7 +49,7 @@ def _pair(line: str) -> tuple[str, str]:
 
 def read_bytes(folder: Folder) -> Codec:
     """The 256 bytes behind `<pad>`, `</s>` and `<unk>`, and sentinels behind them."""
-    num_sentinels = folder.setting("extra_ids", _NUM_SENTINELS)
+    num_sentinels = folder.count("extra_ids", _NUM_SENTINELS)
     controls = {"<pad>": 0, "</s>": 1, "<unk>": 2}
     first = len(controls)
     sentinels = {f"<extra_id_{number}>": first + 256 + number for number in range(num_sentinels)}

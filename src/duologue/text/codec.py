@@ -25,6 +25,7 @@ from duologue.text.tokenizer import BLANK, BYTE_TOKENS
 T = TypeVar("T")
 
 SETTINGS = ("special_tokens_map.json", "tokenizer_config.json")  # the second is asked first
+_MAX_COUNT = 10_000
 
 RESERVED = re.compile(
     r"""▁?< (?: pad | unk | extra_id_\d+ | unk_\d+ | unused_?\d+ | mask (?:_\d)? | 2[A-Za-z_]{2,}
@@ -139,6 +140,13 @@ class Folder:
         """One of the settings; the default where it is missing or of another type."""
         value = self.settings.get(name)
         return value if type(value) is type(default) else default
+
+    def count(self, name: str, default: int) -> int:
+        """A setting that counts tokens; raises CheckpointError for more than any tokenizer has."""
+        value = self.setting(name, default)
+        if not 0 <= value <= _MAX_COUNT:
+            raise CheckpointError(f"{self.path}: {SETTINGS[-1]} says {name} is {value}")
+        return value
 
     @property
     def extra_tokens(self) -> list[str]:

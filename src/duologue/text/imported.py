@@ -173,7 +173,9 @@ def _read_tokenizer_json(folder: Folder) -> Codec:
     content = folder.read(TOKENIZER)
     try:
         backend = tokenizers.Tokenizer.from_str(content.decode())
-    except Exception as error:  # the library raises bare Exception
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises bare Exception, and panics besides
         raise folder.damaged(TOKENIZER, str(error)) from None
     backend.no_truncation()
     backend.no_padding()

@@ -88,7 +88,7 @@ def read_t5(folder: Folder) -> Codec:
     if EOS not in pieces:
         raise folder.damaged(T5_MODEL, f"{EOS} is missing")
     has_sentinels = any(piece.lstrip(BLANK) == "<extra_id_0>" for piece in pieces)
-    num_extra = 0 if has_sentinels else folder.setting("extra_ids", 100)
+    num_extra = 0 if has_sentinels else folder.count("extra_ids", 100)
     size = len(pieces)
     extra = {f"<extra_id_{number}>": size + num_extra - 1 - number for number in range(num_extra)}
     return _renumbered(model, range(size), extra)
@@ -97,7 +97,7 @@ def read_t5(folder: Folder) -> Codec:
 def read_pegasus(folder: Folder) -> Codec:
     """spiece.model of PEGASUS, whose first pieces are `<pad>` and `</s>`."""
     model = _load(folder, T5_MODEL)
-    offset = folder.setting("offset", _PEGASUS_OFFSET)
+    offset = folder.count("offset", _PEGASUS_OFFSET)
     extra = {"<mask_1>": 2, "<mask_2>": 3}
     extra |= {f"<unk_{number}>": number + 2 for number in range(2, offset)}
     ids = [idx if idx < 2 else idx + offset for idx in range(model.get_piece_size())]
