@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from duologue.checkpoint.store import ModelInfo, load_model
+from duologue.cli import run
 from duologue.config import ModelConfig
 from duologue.engine.engine import Engine, SpecialIds
 from duologue.engine.forward import Forward
