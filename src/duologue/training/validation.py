@@ -100,7 +100,7 @@ def summed_loss(
     model: Seq2Seq, source: Source, target: Target, tgt_out: Tensor
 ) -> tuple[float, int]:
     """Loss in nats without smoothing, and the target tokens it covers."""
-    loss, count = target_loss(model(source, target), tgt_out, model.embed.weight, 0.0)
+    loss, count = target_loss(model(source, target), tgt_out, model.output_layer(), 0.0)
     return loss.item(), count
 
 
