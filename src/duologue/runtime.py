@@ -17,11 +17,12 @@ from functools import cached_property
 
 from duologue.checkpoint.store import LoadedModel, fingerprint
 from duologue.config import ModelConfig
-from duologue.engine.engine import Engine, Finished
+from duologue.engine.engine import Engine, Finished, SpecialIds
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
-from duologue.errors import EngineError, InputError
+from duologue.errors import CheckpointError, EngineError, InputError
 from duologue.explain import Source, confidence, unread_span
+from duologue.text.imported import ImportedTokenizer
 from duologue.text.language import guess_language
 from duologue.text.template import prefix_ids, segment_ids
 from duologue.text.tokenizer import Tokenizer
@@ -61,7 +62,7 @@ class Runtime:
     threads    of one forward pass; None: as many as is sensible here
     two_stage  see Forward
 
-    textless_ids  (attribute) what stands for no text, such as padding and roles; never produced
+    special  (attribute) what ends a target, and what stands for no text and is never produced
     """
 
     def __init__(
@@ -69,12 +70,15 @@ class Runtime:
     ) -> None:
         self._model = model
         self.config: ModelConfig = model.config
+        if isinstance(model.tokenizer, ImportedTokenizer):
+            raise CheckpointError(f"a model of family {model.config.family} has no conversations")
         self.tokenizer: Tokenizer = model.tokenizer
         self.forward = Forward(model.config, model.weights, threads, two_stage=two_stage)
         model.let_go()  # the engine has packed weights of its own
         ids = range(self.tokenizer.vocab_size)
-        self.textless_ids = [idx for idx in ids if not self.tokenizer.token_bytes(idx)]
-        self.engine = Engine(self.forward, self.tokenizer.eos_id, suppressed_ids=self.textless_ids)
+        textless = tuple(idx for idx in ids if not self.tokenizer.token_bytes(idx))
+        self.special = SpecialIds((self.tokenizer.eos_id,), absent_ids=textless)
+        self.engine = Engine(self.forward, self.special)
 
     @cached_property
     def fingerprint(self) -> str:
