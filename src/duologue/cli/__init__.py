@@ -32,6 +32,7 @@ COMMANDS = (
     "bench",
     "info",
     "quantize",
+    "export",
     "train",
     "tokenizer",
 )
