@@ -1,8 +1,9 @@
 """Tiny random models of the transformers library: what imported families must equal.
 
-TINY        name -> function that makes one
-make_tiny   one of them with weights that matter, seeded, in evaluation mode, plain attention
-save_tiny   the same, and its folder as published
+TINY          name -> function that makes one
+make_tiny     one of them, seeded
+save_tiny     the same, and its folder as published
+draw_weights  makes every weight of a model matter
 
 Distances and windows are small enough that short texts pass them.
 """
@@ -142,22 +143,27 @@ TINY: dict[str, Callable[[], Any]] = {
 
 
 def make_tiny(name: str) -> Any:
-    """A model whose every weight matters: what is drawn too small by default is drawn again."""
+    """A model whose every weight matters, in evaluation mode, with plain attention."""
     torch.manual_seed(11)
     model = TINY[name]()
     model.set_attn_implementation("eager")
-    with torch.no_grad():
-        for weight in model.parameters():
-            if not weight.requires_grad:
-                continue
-            if weight.dim() >= 2:
-                weight.normal_(std=weight[0].numel() ** -0.5)
-            else:
-                weight.add_(0.1 * torch.randn_like(weight))
-        for key, buffer in model.named_buffers():
-            if key.endswith("final_logits_bias"):
-                buffer.normal_()
+    draw_weights(model)
     return model.eval()
+
+
+@torch.no_grad()
+def draw_weights(model: Any) -> None:
+    """Draw again what is too small by default to be missed."""
+    for weight in model.parameters():
+        if not weight.requires_grad:
+            continue
+        if weight.dim() >= 2:
+            weight.normal_(std=weight[0].numel() ** -0.5)
+        else:
+            weight.add_(0.1 * torch.randn_like(weight))
+    for key, buffer in model.named_buffers():
+        if key.endswith("final_logits_bias"):
+            buffer.normal_()
 
 
 def save_tiny(name: str, folder: Path) -> Any:
