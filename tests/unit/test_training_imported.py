@@ -13,14 +13,16 @@ import pytest
 import torch
 import transformers
 from published_tokenizers import VOCAB_SIZE, WORDS, Published
+from shapes import FAMILIES
 from tiny_transformers import SIDE, T5, draw_weights
 
 from duologue.checkpoint.store import LoadedModel, load_model, save_model
 from duologue.cli import run
-from duologue.config import Recipe, from_dict
+from duologue.config import Recipe, from_dict, replace
 from duologue.data.batching import Batch, collate
 from duologue.data.dataset import open_datasets
 from duologue.data.encoding import Encoded, as_one_text, encode_all
+from duologue.data.survey import Contents
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
 from duologue.errors import ConfigError, DataError
@@ -28,6 +30,7 @@ from duologue.model.seq2seq import Seq2Seq
 from duologue.text.imported import ImportedTokenizer
 from duologue.text.imported_template import ImportedTemplate
 from duologue.training import progress, setup, trainer
+from duologue.training.shape import imported_tasks
 from duologue.training.state import load_checkpoint
 from duologue.training.validation import tensors
 from duologue.types import Turn
@@ -316,6 +319,31 @@ def test_data_that_a_model_cannot_learn_is_refused(
 ) -> None:
     with pytest.raises((ConfigError, DataError), match=problem):
         trainer.train(make_recipe(kind, rows=rows))
+
+
+def test_a_model_that_hears_is_refused(make_recipe: Callable[..., Recipe]) -> None:
+    contents = Contents((), (), (), ("sentiment",), {})
+    with pytest.raises(ConfigError, match="hears cannot be trained on texts"):
+        imported_tasks(FAMILIES["whisper"], contents, make_recipe("t5"))
+
+
+def test_a_pair_that_a_model_knows_keeps_its_prompt(make_recipe: Callable[..., Recipe]) -> None:
+    t5 = FAMILIES["t5"]
+    assert t5.generation is not None
+    prompts = {"translate en de": "translate English to German: "}
+    known = replace(
+        t5,
+        tasks=("generate", "translate"),
+        languages=("de",),
+        generation=replace(t5.generation, prompts=prompts),
+    )
+    pairs = (("en", "de"), ("en", "fr"))
+    contents = Contents(("de", "fr"), pairs, (), ("translate",), {})
+    taught = imported_tasks(known, contents, make_recipe("t5"))
+    assert taught.languages == ("de", "fr")
+    assert taught.generation is not None
+    added = {"translate en fr": "translate en to fr: "}
+    assert taught.generation.prompts == prompts | added
 
 
 def test_denoising_is_refused(make_recipe: Callable[..., Recipe]) -> None:
