@@ -101,7 +101,7 @@ def test_every_option_of_a_model_equals_the_torch_model(shape: str) -> None:
     assert relative_error(native_logits(config, weights), expected) < 1e-5
     rounded = to_precision(weights, "int8")
     error = native_logits(config, rounded, threads=2) - torch_logits(config, rounded)
-    assert np.abs(error).mean() < 0.06 * np.abs(expected).mean()
+    assert np.abs(error).mean() < 0.1 * np.abs(expected).mean()
 
 
 def test_a_full_mask_equals_the_torch_model(
