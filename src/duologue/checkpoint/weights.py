@@ -3,6 +3,7 @@
 Weight                             a float32 array, or one of:
 Bf16Weight, Int8Weight, Int4Weight   matrices that are kept in fewer bits
 to_precision                       converts a whole model; dequantize gives one weight in float32
+from_rows                          makes one weight of rows that come in pieces
 precision_of                       which precision each matrix has in a model of some precision
 
     f32    everything in float32
@@ -17,9 +18,9 @@ biases) are float32 always. Knows nothing of files.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ GROUP = 32  # inputs that share a scale in int4, as csrc/core.h says
 # A group's largest magnitude is tried at these values of int4; beyond 7 or 8 it is clipped, and the
 # smaller numbers come out finer.
 _LARGEST_INT4 = (7.0, 7.5, 8.0, 8.5, 9.0)
+_NUMBERS_AT_ONCE = 2**20  # so that little is held in float32
 _GROUPS_AT_ONCE = 4096  # so that the trials stay in the cache
 _LARGEST_BF16 = np.array([0x7F7F0000], np.uint32).view(np.float32)[0]
 
@@ -142,8 +144,54 @@ def _precision(weight: Weight) -> Precision:
 def _convert(weight: Weight, precision: Precision) -> Weight:
     if len(weight.shape) < 2 or _precision(weight) == precision:
         return weight
-    exact = dequantize(weight)
-    return exact if precision == "f32" else _ROUND[precision](exact)
+    at_once = max(1, _NUMBERS_AT_ONCE // weight.shape[1])
+    starts = range(0, weight.shape[0], at_once)
+    pieces = (_rows(weight, slice(start, start + at_once)) for start in starts)
+    return from_rows(weight.shape, precision, map(dequantize, pieces))
+
+
+def _rows(weight: Weight, rows: slice) -> Weight:
+    return _weight([part[rows] for part in _arrays(weight)], weight.shape, _precision(weight))
+
+
+def from_rows(shape: tuple[int, ...], precision: Precision, rows: Iterable[Float32]) -> Weight:
+    """A weight of `shape` in `precision`, whose rows come in pieces from the first to the last.
+
+    No more than one piece is held in float32, unless that is the precision. Vectors are float32.
+    """
+    whole: list[npt.NDArray[Any]] = []
+    begin = 0
+    for piece in rows:
+        is_kept = piece.ndim < 2 or precision == "f32"
+        parts = _arrays(piece if is_kept else _ROUND[precision](piece))
+        if not whole:
+            whole = [np.empty((shape[0], *part.shape[1:]), part.dtype) for part in parts]
+        for target, part in zip(whole, parts, strict=True):
+            target[begin : begin + len(part)] = part
+        begin += len(piece)
+    return _weight(whole, shape, precision)
+
+
+def _arrays(weight: Weight) -> tuple[npt.NDArray[Any], ...]:
+    """The arrays of a weight, each with a row for each of its rows."""
+    if isinstance(weight, Bf16Weight):
+        return (weight.bits,)
+    if isinstance(weight, Int8Weight):
+        return weight.values, weight.scale
+    if isinstance(weight, Int4Weight):
+        return weight.nibbles, weight.scale
+    return (weight,)
+
+
+def _weight(arrays: list[npt.NDArray[Any]], shape: tuple[int, ...], precision: Precision) -> Weight:
+    """The inverse of _arrays."""
+    if len(shape) < 2 or precision == "f32":
+        return arrays[0]
+    if precision == "bf16":
+        return Bf16Weight(arrays[0])
+    if precision == "int8":
+        return Int8Weight(arrays[0], arrays[1])
+    return Int4Weight(arrays[0], arrays[1], shape[1])
 
 
 # --- rounding one matrix -----------------------------------------------------------------------
