@@ -33,6 +33,7 @@ COMMANDS = (
     "info",
     "pull",
     "quantize",
+    "export",
     "train",
     "tokenizer",
 )
