@@ -114,7 +114,7 @@ def together(runtime: Runtime, asked: Sequence[Asked], rows: int = ROWS) -> Crow
     """The same of one engine that decodes up to `rows` requests at the same time."""
     waiting = max(1, len(asked))
     options = EngineOptions(max_rows=rows, max_waiting=waiting, max_client_waiting=waiting)
-    engine = Engine(runtime.forward, runtime.tokenizer.eos_id, options, runtime.textless_ids)
+    engine = Engine(runtime.forward, runtime.special, options)
     numbers = [
         engine.add(
             Memory.empty(),

@@ -12,7 +12,7 @@ from shapes import END_ID, START_ID
 
 from duologue.checkpoint.weights import Weights, to_precision
 from duologue.config import ModelConfig
-from duologue.engine.engine import EncodeItem, Engine
+from duologue.engine.engine import EncodeItem, Engine, SpecialIds
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
 from duologue.types import EngineOptions, Options
@@ -43,9 +43,8 @@ class Ours:
         end_id  ends a reply before max_tokens; without one END_ID is never produced, as in a peer
                 that is told the least length of a reply
         """
-        suppressed = (END_ID,) if end_id == NEVER else ()
-        options = EngineOptions(max_rows=rows)
-        return Engine(self.forward, end_id, options, suppressed_ids=suppressed)
+        special = SpecialIds((end_id,), absent_ids=(END_ID,) if end_id == NEVER else ())
+        return Engine(self.forward, special, EngineOptions(max_rows=rows))
 
     def decode(
         self,

@@ -71,7 +71,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = load_model(model_folder(arguments.model))
     whole, staged = (Runtime(model, arguments.threads, two) for two in (False, True))
-    suppressed = [idx for idx in whole.textless_ids if idx != whole.tokenizer.eos_id]
+    suppressed = [idx for idx in whole.special.absent_ids if idx != whole.tokenizer.eos_id]
     found = Found()
     for asked in requests(whole, sentences(arguments.data, arguments.sentences)):
         compare(whole, staged, asked, suppressed, found)

@@ -21,7 +21,7 @@ void rotate(float* x, const float* cosine, const float* sine, int64_t heads, int
 }
 
 void put_f32(const PutTask& task, int64_t index, const float* key, const float* value) {
-  const int64_t d = task.d_model, width = round_up(d, 2);
+  const int64_t d = task.width, width = round_up(d, 2);
   float* keys = static_cast<float*>(task.page) + index;
   for (int64_t j = 0; j < d; ++j) keys[j * kBlock] = key[j];
   const int64_t row = task.head_dim < d ? task.head_dim : d;
@@ -35,7 +35,7 @@ void put_f32(const PutTask& task, int64_t index, const float* key, const float* 
 // its half of them zero: so what lies behind the last token of a page is a zero, and no number that
 // an earlier use of the page left there.
 void put_bf16(const PutTask& task, int64_t index, const float* key, const float* value) {
-  const int64_t d = task.d_model, width = round_up(d, 2);
+  const int64_t d = task.width, width = round_up(d, 2);
   uint32_t* keys = static_cast<uint32_t*>(task.page) + index;
   for (int64_t j = 0; j + 1 < d; j += 2) keys[j / 2 * kBlock] = bf16_pair(key[j], key[j + 1]);
   if (d % 2 != 0) keys[d / 2 * kBlock] = bf16_bits(key[d - 1]);
@@ -92,21 +92,31 @@ static void score_pages(const typename STORE::Query* q, int64_t q_stride, const 
   }
 }
 
+// What query r's scores [stride] go through before the softmax.
+static void adjust(const AttendTask& task, int64_t r, float* scores, int64_t stride) {
+  if (task.soft_cap != 0.0f) soft_cap(scores, stride, task.soft_cap);
+  if (task.bias == nullptr) return;
+  const float* bias = task.bias - r;
+  for (int64_t t = 0; t < task.biased_spans * kBlock; t += kLanes) {
+    store(scores + t, load(scores + t) + load(bias + t));
+  }
+}
+
 template <class STORE, int64_t ROWS>
 static void score_all(const AttendTask& task, const typename STORE::Query* q, int64_t q_stride,
                       int64_t head, int64_t head_dim, int64_t stride) {
-  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-  const int64_t offset = head * STORE::key_steps(head_dim) * kBlock;
+  const int64_t offset = head / task.group * STORE::key_steps(head_dim) * kBlock;
   const int64_t steps = STORE::key_steps(head_dim);
   int64_t s = 0;
   for (; s + kPages <= task.num_spans; s += kPages) {
-    score_pages<STORE, ROWS, kPages>(q, q_stride, task.spans + s, offset, steps, scale,
+    score_pages<STORE, ROWS, kPages>(q, q_stride, task.spans + s, offset, steps, task.scale,
                                      task.scores + s * kBlock, stride);
   }
   for (; s < task.num_spans; ++s) {
-    score_pages<STORE, ROWS, 1>(q, q_stride, task.spans + s, offset, steps, scale,
+    score_pages<STORE, ROWS, 1>(q, q_stride, task.spans + s, offset, steps, task.scale,
                                 task.scores + s * kBlock, stride);
   }
+  for (int64_t r = 0; r < ROWS; ++r) adjust(task, r, task.scores + r * stride, stride);
   // What fills up a page is no token: its weight must vanish.
   for (s = 0; s < task.num_spans; ++s) {
     for (int64_t t = task.spans[s].length; t < kBlock; ++t) {

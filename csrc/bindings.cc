@@ -5,6 +5,7 @@
 // a silent copy would hide a mistake. std::invalid_argument becomes ValueError.
 #include "bindings.h"
 
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -17,25 +18,6 @@
 namespace duologue {
 
 using StatePtr = std::shared_ptr<DecoderState>;
-
-// `source` is any object with the attributes of ModelConfig.
-static Config read_config(nb::handle source) {
-  const auto size = [&](const char* name) { return nb::cast<int64_t>(source.attr(name)); };
-  const std::string cell = nb::cast<std::string>(source.attr("cell"));
-  require(cell == "transformer" || cell == "gru", "cell must be transformer or gru");
-  Config config;
-  config.cell = cell == "gru" ? Cell::kGru : Cell::kTransformer;
-  config.vocab_size = size("vocab_size");
-  config.d_model = size("d_model");
-  config.d_ff = size("d_ff");
-  config.num_heads = size("num_heads");
-  config.num_encoder_layers = size("num_encoder_layers");
-  config.num_decoder_layers = size("num_decoder_layers");
-  config.max_positions = size("max_positions");
-  config.rope_theta = nb::cast<double>(source.attr("rope_theta"));
-  config.norm_eps = static_cast<float>(nb::cast<double>(source.attr("norm_eps")));
-  return config;
-}
 
 template <class Array>
 static std::vector<int64_t> shape_of(const Array& array) {
@@ -150,25 +132,28 @@ static nb::tuple score(Model& model, const nb::ndarray<float, nb::ndim<2>, nb::c
   return nb::make_tuple(best.release(), log_norm.release());
 }
 
-static Result<float> attention(const DecoderState& state) {
-  require(state.is_recording, "this decoder state was not started with record_attention");
+// What a state recorded: [length, S], or [length, heads, S] of single heads.
+static Result<float> recorded(const DecoderState& state, bool is_by_head) {
+  require(state.is_recording && is_by_head != state.recorded_heads.empty(),
+          "this decoder state was not started to record that");
   std::lock_guard<std::mutex> lock(state.model->mutex);
-  const size_t rows = static_cast<size_t>(state.length);
-  const size_t tokens = static_cast<size_t>(state.num_memory_tokens);
-  NewArray<float> array({rows, tokens});
-  std::memcpy(array.data.get(), state.record.data(), rows * tokens * sizeof(float));
+  std::vector<size_t> shape = {static_cast<size_t>(state.length)};
+  if (is_by_head) shape.push_back(state.recorded_heads.size());
+  shape.push_back(static_cast<size_t>(state.num_memory_tokens));
+  NewArray<float> array(shape);
+  std::copy(state.record.begin(), state.record.end(), array.data.get());
   return array.release();
 }
 
 // The arrays of a segment, for saving: pages [P, blocks, page bytes] u8, carried [C, D].
 static nb::tuple arrays(const Segment& segment) {
   const size_t blocks = static_cast<size_t>(segment.num_blocks());
-  const size_t bytes = static_cast<size_t>(page_bytes(segment.store, segment.d_model));
-  const size_t d = static_cast<size_t>(segment.d_model);
+  const size_t bytes = static_cast<size_t>(page_bytes(segment.store, segment.width));
   NewArray<uint8_t> pages({static_cast<size_t>(segment.num_planes()), blocks, bytes});
   for (int64_t i = 0; i < segment.pages.count(); ++i) {
     std::memcpy(pages.data.get() + static_cast<size_t>(i) * bytes, segment.pages[i], bytes);
   }
+  const size_t d = static_cast<size_t>(segment.width);  // only a gru carries states, as wide as its keys
   NewArray<float> carried({segment.carried.size() / d, d});
   std::copy(segment.carried.begin(), segment.carried.end(), carried.data.get());
   return nb::make_tuple(pages.release(), carried.release());
@@ -198,13 +183,13 @@ static std::shared_ptr<Segment> restore(const Model& model,
   segment->length = length;
   segment->start = start;
   segment->is_document = is_document;
-  segment->d_model = model.config.d_model;
+  segment->width = model.config.key_width();
   segment->store = model.store;
   const int64_t planes = model.num_planes(is_document), bytes = model.pool->page_bytes();
   require(static_cast<int64_t>(pages.shape(0)) == planes &&
               static_cast<int64_t>(pages.shape(1)) == segment->num_blocks() &&
               static_cast<int64_t>(pages.shape(2)) == bytes &&
-              static_cast<int64_t>(carried.shape(1)) == segment->d_model,
+              static_cast<int64_t>(carried.shape(1)) == segment->width,
           "the arrays of an encoded segment do not fit this model");
   require(is_finite(model.store, pages.data(), pages.size()) &&
               is_finite(Store::kF32, reinterpret_cast<const uint8_t*>(carried.data()),
@@ -258,8 +243,12 @@ NB_MODULE(_native, module) {
 
   nb::class_<DecoderState>(module, "DecoderState", "What one decoding row carries.")
       .def("fork", &DecoderState::fork, nb::call_guard<nb::gil_scoped_release>())
-      .def("attention", &attention,
-           "[length, S] float32: cross-attention weights, mean over heads and layers.")
+      .def(
+          "attention", [](const DecoderState& state) { return recorded(state, false); },
+          "[length, S] float32: cross-attention weights, mean over heads and layers.")
+      .def(
+          "head_attention", [](const DecoderState& state) { return recorded(state, true); },
+          "[length, heads, S] float32: cross-attention weights of the recorded heads.")
       .def_ro("length", &DecoderState::length)
       .def_ro("record_attention", &DecoderState::is_recording);
 
@@ -274,16 +263,27 @@ NB_MODULE(_native, module) {
                                               is_document);
           },
           "memory"_a, "ids"_a, "is_document"_a)
+      .def(
+          "begin_encode_frames",
+          [](std::shared_ptr<Model> model, const Matrix& frames) {
+            require(model->config.mel_bins == 0 ||
+                        static_cast<int64_t>(frames.shape(1)) == model->config.mel_bins,
+                    "frames must have mel_bins columns");
+            return std::make_shared<Encoding>(
+                std::move(model), std::vector<float>(frames.data(), frames.data() + frames.size()));
+          },
+          "frames"_a.noconvert())
       .def("restore", &restore, "pages"_a.noconvert(), "carried"_a.noconvert(), "length"_a,
            "start"_a, "is_document"_a)
       .def(
           "start",
           [](std::shared_ptr<Model> model, const std::vector<std::shared_ptr<Segment>>& memory,
-             bool record_attention) {
-            return std::make_shared<DecoderState>(std::move(model), as_memory(memory),
-                                                  record_attention);
+             bool record_attention, std::vector<Head> recorded_heads) {
+            const bool is_recording = record_attention || !recorded_heads.empty();
+            return std::make_shared<DecoderState>(std::move(model), as_memory(memory), is_recording,
+                                                  std::move(recorded_heads));
           },
-          "memory"_a, "record_attention"_a)
+          "memory"_a, "record_attention"_a, "recorded_heads"_a = std::vector<Head>())
       .def("score", &score, "logits"_a.noconvert(), "suppressed"_a,
            "(best [B] int64, log_norm [B] float32); suppressed ids of logits [B, V] become -inf.")
       .def_ro("pool", &Model::pool)

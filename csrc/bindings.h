@@ -1,4 +1,4 @@
-// What the two binding files share: array types, and how a result becomes a NumPy array.
+// What the binding files share: array types, and how a result becomes a NumPy array.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -9,6 +9,8 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "config.h"
 
 namespace duologue {
 
@@ -42,6 +44,10 @@ struct NewArray {
 inline void require(bool condition, const char* problem) {
   if (!condition) throw std::invalid_argument(problem);
 }
+
+// `source` is any object with the attributes of ModelConfig. Throws std::invalid_argument for a word
+// that is none of its.
+Config read_config(nb::handle source);
 
 // Adds the submodule `kernels`, through which the tests reach each kernel of each instruction set.
 void bind_kernels(nb::module_& module);

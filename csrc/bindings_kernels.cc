@@ -1,7 +1,12 @@
 // duologue._native.log_softmax, and the submodule `kernels`: each kernel of each instruction set on
 // small arrays, one thread, for the tests that hold them against NumPy formulas.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
 
 #include "bindings.h"
 #include "isa.h"
@@ -49,12 +54,37 @@ static Result<float> rms_norm(const Matrix& x, const Vector& weight, float eps,
   });
 }
 
-static Result<float> silu_mul(const Matrix& x, const std::string& isa) {
+static Result<float> layer_norm(const Matrix& x, const Vector& weight, const Vector& bias, float eps,
+                                const std::string& isa) {
   const Kernels& kernels = select_kernels(isa);
-  require(x.shape(1) % 2 == 0, "silu_mul needs gates and as many values");
-  const size_t n = x.shape(1) / 2;
+  require(weight.shape(0) == x.shape(1) && bias.shape(0) == x.shape(1),
+          "weight and bias must have one value for each column");
+  const int64_t n = static_cast<int64_t>(x.shape(1));
+  return map_rows(x, x.shape(1), [&](const float* from, float* to) {
+    kernels.layer_norm(from, weight.data(), bias.data(), to, n, eps);
+  });
+}
+
+static Result<float> activate(const Matrix& x, const std::string& name, bool is_gated,
+                              const std::string& isa) {
+  const Kernels& kernels = select_kernels(isa);
+  const std::vector<std::string> names = {"silu", "relu", "gelu", "gelu_tanh"};
+  const auto found = std::find(names.begin(), names.end(), name);
+  require(found != names.end(), "no such activation");
+  require(!is_gated || x.shape(1) % 2 == 0, "a gated activation needs gates and as many values");
+  const size_t n = is_gated ? x.shape(1) / 2 : x.shape(1);
   return map_rows(x, n, [&](const float* from, float* to) {
-    kernels.silu_mul(from, to, static_cast<int64_t>(n));
+    kernels.activate(static_cast<Activation>(found - names.begin()), is_gated, from, to,
+                     static_cast<int64_t>(n));
+  });
+}
+
+static Result<float> soft_cap(const Matrix& x, float cap, const std::string& isa) {
+  const Kernels& kernels = select_kernels(isa);
+  const int64_t n = static_cast<int64_t>(x.shape(1));
+  return map_rows(x, x.shape(1), [&](const float* from, float* to) {
+    std::memcpy(to, from, n * sizeof(float));
+    kernels.soft_cap(to, n, cap);
   });
 }
 
@@ -183,27 +213,50 @@ static AttendTask make_task(Stored& stored, int64_t d) {
 }
 
 static void check_attention(const Matrix& q, const Matrix& keys, const Matrix& values) {
-  require(q.shape(1) == keys.shape(1) && keys.shape(1) == values.shape(1) &&
+  require(keys.shape(1) > 0 && q.shape(1) % keys.shape(1) == 0 && keys.shape(1) == values.shape(1) &&
               keys.shape(0) == values.shape(0),
           "q, keys and values must fit each other");
 }
 
+// keys, values: [n, G K]; scale 0: 1 / sqrt(K). bias [heads, tokens + rows - 1]: row r and token t get the
+// value at rows - 1 - r + t; all spans are full but the last.
 static Result<float> attend(const Matrix& q, const Matrix& keys, const Matrix& values,
                             const std::vector<int64_t>& lengths, int64_t heads,
-                            const std::string& isa, const std::string& store) {
+                            const std::string& isa, const std::string& store, float scale,
+                            float soft_cap, const std::optional<Matrix>& bias) {
   const Kernels& kernels = select_kernels(isa);
   check_attention(q, keys, values);
-  const int64_t d = static_cast<int64_t>(q.shape(1)), rows = static_cast<int64_t>(q.shape(0));
-  require(heads > 0 && d % heads == 0 && d / heads % 2 == 0, "heads must divide the columns evenly");
-  Stored stored = store_tokens(kernels, keys, values, lengths, heads, store);
+  const int64_t width = static_cast<int64_t>(q.shape(1)), rows = static_cast<int64_t>(q.shape(0));
+  const int64_t d = static_cast<int64_t>(keys.shape(1)), head_dim = heads > 0 ? width / heads : 0;
+  require(heads > 0 && width % heads == 0 && head_dim % 2 == 0 && d % head_dim == 0,
+          "heads must divide the columns evenly");
+  Stored stored = store_tokens(kernels, keys, values, lengths, d / head_dim, store);
   AttendTask task = make_task(stored, d);
+  task.q_stride = task.out_stride = width;
+  task.group = width / d;
+  task.scale = scale != 0.0f ? scale : 1.0f / std::sqrt(static_cast<float>(head_dim));
+  task.soft_cap = soft_cap;
+  const int64_t stride = task.num_spans * kBlock + rows - 1;
+  std::vector<float> padded(static_cast<size_t>(heads * stride));
+  if (bias) {
+    const int64_t columns = static_cast<int64_t>(bias->shape(1));
+    require(static_cast<int64_t>(bias->shape(0)) == heads && columns <= stride,
+            "bias must have a row for each head, and no more columns than distances");
+    task.biased_spans = task.num_spans;
+    for (int64_t head = 0; head < heads; ++head) {
+      std::copy_n(bias->data() + head * columns, columns, padded.data() + head * stride);
+    }
+  }
   const auto attend = stored.store == Store::kF32 ? kernels.attend_f32 : kernels.attend_bf16;
   NewArray<float> out({q.shape(0), q.shape(1)});
   for (int64_t row = 0; row < rows; row += kMaxQueries) {
-    task.q = q.data() + row * d;
-    task.out = out.data.get() + row * d;
+    task.q = q.data() + row * width;
+    task.out = out.data.get() + row * width;
     const int64_t count = rows - row < kMaxQueries ? rows - row : kMaxQueries;
-    for (int64_t head = 0; head < heads; ++head) attend(task, head, d / heads, count);
+    for (int64_t head = 0; head < heads; ++head) {
+      if (task.biased_spans > 0) task.bias = padded.data() + head * stride + rows - 1 - row;
+      attend(task, head, head_dim, count);
+    }
   }
   return out.release();
 }
@@ -247,7 +300,10 @@ void bind_kernels(nb::module_& module) {
   nb::module_ kernels = module.def_submodule("kernels", "Each kernel by itself, for tests.");
   kernels.def("softmax", &softmax, "x"_a.noconvert(), "isa"_a);
   kernels.def("rms_norm", &rms_norm, "x"_a.noconvert(), "weight"_a.noconvert(), "eps"_a, "isa"_a);
-  kernels.def("silu_mul", &silu_mul, "x"_a.noconvert(), "isa"_a);
+  kernels.def("layer_norm", &layer_norm, "x"_a.noconvert(), "weight"_a.noconvert(),
+              "bias"_a.noconvert(), "eps"_a, "isa"_a);
+  kernels.def("activate", &activate, "x"_a.noconvert(), "activation"_a, "gated"_a, "isa"_a);
+  kernels.def("soft_cap", &soft_cap, "x"_a.noconvert(), "cap"_a, "isa"_a);
   kernels.def("quantize", &quantize, "x"_a.noconvert(), "isa"_a);
   kernels.def("linear_f32", &linear_f32, "x"_a.noconvert(), "w"_a.noconvert(), "threads"_a,
               "isa"_a);
@@ -260,7 +316,8 @@ void bind_kernels(nb::module_& module) {
   kernels.def("rotate", &rotate, "x"_a.noconvert(), "cosine"_a.noconvert(), "sine"_a.noconvert(),
               "heads"_a, "isa"_a);
   kernels.def("attend", &attend, "q"_a.noconvert(), "keys"_a.noconvert(), "values"_a.noconvert(),
-              "lengths"_a, "heads"_a, "isa"_a, "store"_a = "f32");
+              "lengths"_a, "heads"_a, "isa"_a, "store"_a = "f32", "scale"_a = 0.0f,
+              "soft_cap"_a = 0.0f, "bias"_a.noconvert() = nb::none());
   kernels.def("attend_additive", &attend_additive, "q"_a.noconvert(), "keys"_a.noconvert(),
               "values"_a.noconvert(), "lengths"_a, "score"_a.noconvert(), "isa"_a,
               "store"_a = "f32");

@@ -2,16 +2,19 @@
 //
 // This header is the table of contents: every function that works on arrays is declared here, once,
 // with its shapes. Arrays are row-major float32 unless a line says otherwise; `s8` is int8_t.
-// B rows of a batch, S or T tokens, D d_model, F d_ff, H heads, K head_dim, V vocabulary, L layers.
+// B rows of a batch, S or T tokens, D d_model, F d_ff, H heads, G heads of keys and values, K head_dim,
+// V vocabulary, L layers.
 //
 //   Kernels      what is written for each instruction set: plain pointers and sizes, no allocation
 //   linear.h     packed weights and y = x W^T over threads
 //   pages.h      where keys and values live; arena.h: where weights do
-//   model.h      configuration, weights, Segment (one encoded turn), DecoderState (one decoding row)
+//   config.h     configuration
+//   model.h      weights, Segment (one encoded turn), DecoderState (one decoding row)
+//   layers.cc    what encoder and decoder have in common: norms, branches, embeddings, positions
 //   encoder.cc   Encoding        decoder.cc   decode_step()
 //
 // Reading order: core.h, lanes.h, norm.cc, linear.h, stores.h, attention.cc, recurrent.cc, threads.h,
-// pages.h, model.h, encoder.cc, decoder.cc, bindings.cc.
+// pages.h, config.h, model.h, layers.cc, encoder.cc, decoder.cc, bindings.cc.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +27,9 @@ constexpr int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / st
 constexpr int64_t kBlock = 16;
 
 // How keys and values are stored. A page holds those of up to kBlock tokens in one layer; with E the
-// even number that D is rounded up to:
-//   f32   keys [E][kBlock], then values [H][kBlock][K], float32
-//   bf16  keys [E/2][kBlock][2], then values [H][kBlock/2][K][2], the upper 16 bits of float32, rounded
+// even number that their width G K is rounded up to:
+//   f32   keys [E][kBlock], then values [G][kBlock][K], float32
+//   bf16  keys [E/2][kBlock][2], then values [G][kBlock/2][K][2], the upper 16 bits of float32, rounded
 // What one head reads of a page is two contiguous stretches. The gru has one head, as wide as E.
 // The tokens of a page are neighbours in its keys, so that one vector holds one key dimension of 16
 // tokens and a score needs no sum across the lanes. In bf16 two key dimensions, and the values of two
@@ -34,8 +37,8 @@ constexpr int64_t kBlock = 16;
 // The same on every processor, because memories are saved in this layout.
 enum class Store { kF32, kBf16 };
 
-constexpr int64_t page_bytes(Store store, int64_t d_model) {
-  return 2 * kBlock * round_up(d_model, 2) * (store == Store::kF32 ? 4 : 2);
+constexpr int64_t page_bytes(Store store, int64_t width) {
+  return 2 * kBlock * round_up(width, 2) * (store == Store::kF32 ? 4 : 2);
 }
 
 // How the values of a weight matrix are stored. s8: w = byte * scale of its output. s4: w = (nibble - 8)
@@ -100,17 +103,23 @@ struct Span {
   int64_t length;
 };
 
-// A page to write to, and the widths of what is written.
+// A page to write to, and the widths of what is written: all of a token's keys, and a head's.
 struct PutTask {
   void* page;
-  int64_t d_model;
+  int64_t width;
   int64_t head_dim;
 };
 
 // Attention of queries over spans, as if these were one array.
-//   q, out   first query and first result; rows lie q_stride and out_stride apart
-//   scores   scratch of scores_size() floats; begins with [kMaxQueries][spans][kBlock], the weights of
-//            the last call
+//   q, out    first query and first result; rows lie q_stride and out_stride apart
+//   width     of a token's stored keys
+//   group     how many neighbouring heads of queries share a head of keys and values
+//   scores    scratch of scores_size() floats; begins with [kMaxQueries][spans][kBlock], the weights of
+//             the last call
+//   scale     factor of the scores; then soft_cap * tanh(score / soft_cap), if it is not 0
+//   bias      added to the first query's scores of the tokens of the first biased_spans spans, which are
+//             full but the last: readable to the end of that one's block. The next query's begins one
+//             float before it, because a bias depends on the distance alone. nullptr: none
 struct AttendTask {
   const float* q;
   int64_t q_stride;
@@ -118,16 +127,25 @@ struct AttendTask {
   int64_t out_stride;
   const Span* spans;
   int64_t num_spans;
-  int64_t d_model;
+  int64_t width;
+  int64_t group;
   float* scores;
+  float scale;
+  float soft_cap;
+  const float* bias;
+  int64_t biased_spans;
 };
 
 constexpr int64_t kMaxQueries = 4;
 
 // Scratch of one attention: weights, their bf16 pairs, and the queries' bf16 pairs.
-constexpr int64_t scores_size(int64_t num_spans, int64_t d_model) {
-  return kMaxQueries * (2 * num_spans * kBlock + d_model);
+constexpr int64_t scores_size(int64_t num_spans, int64_t width) {
+  return kMaxQueries * (2 * num_spans * kBlock + width);
 }
+
+// What a feed-forward does to its inside. kGelu is exact: x times the normal distribution function;
+// kGeluTanh its usual approximation. Hendrycks & Gimpel 2016, arXiv:1606.08415
+enum class Activation { kSilu, kRelu, kGelu, kGeluTanh };
 
 // The functions that are compiled once for each instruction set. Callers have checked all shapes.
 struct Kernels {
@@ -157,23 +175,28 @@ struct Kernels {
   QuantizedRow (*quantize)(const float* x, int8_t* q, int64_t n, int64_t padded);
   // y = x / sqrt(mean(x^2) + eps) * weight. Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4
   void (*rms_norm)(const float* x, const float* weight, float* y, int64_t n, float eps);
+  // y = (x - mean) / sqrt(mean((x - mean)^2) + eps) * weight + bias. Ba et al. 2016, arXiv:1607.06450
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float* y, int64_t n,
+                     float eps);
   // x [n] becomes exp(x - max) / sum
   void (*softmax)(float* x, int64_t n);
   // y = x - max - log(sum(exp(x - max))); y may be x
   void (*log_softmax)(const float* x, float* y, int64_t n);
   // The largest of x [n], the first of equals, and log(sum(exp(x))); n > 0, not all -inf
   RowScore (*score)(const float* x, int64_t n);
-  // y [n] = silu(x[0:n]) * x[n:2n]; y may be x. Shazeer 2020, arXiv:2002.05202
-  void (*silu_mul)(const float* x, float* y, int64_t n);
+  // y [n] = act(x[0:n]), times x[n:2n] if gated; y may be x. Shazeer 2020, arXiv:2002.05202
+  void (*activate)(Activation activation, bool is_gated, const float* x, float* y, int64_t n);
+  // x [n] = cap * tanh(x / cap)
+  void (*soft_cap)(float* x, int64_t n, float cap);
 
   // attention.cc ------------------------------------------------------------------------------------
   // x [H, K] turned by the angles whose cosines and sines are [K/2]: halves of a head are the pairs.
   // Su et al. 2021, arXiv:2104.09864, section 3.4.2
   void (*rotate)(float* x, const float* cosine, const float* sine, int64_t heads, int64_t head_dim);
-  // Writes the key [D] and value [D] of the token at `index` of a page; indices come in rising order.
+  // Writes the key [G K] and value [G K] of the token at `index` of a page; indices come in rising order.
   void (*put_f32)(const PutTask& task, int64_t index, const float* key, const float* value);
   void (*put_bf16)(const PutTask& task, int64_t index, const float* key, const float* value);
-  // out = softmax(q . k / sqrt(K)) v of one head for 1 to kMaxQueries queries; zero without tokens.
+  // out = softmax(scale q . k + bias) v of one head for 1 to kMaxQueries queries; zero without tokens.
   // Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1
   void (*attend_f32)(const AttendTask& task, int64_t head, int64_t head_dim, int64_t num_queries);
   void (*attend_bf16)(const AttendTask& task, int64_t head, int64_t head_dim, int64_t num_queries);

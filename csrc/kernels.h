@@ -27,10 +27,12 @@ struct FunctionOf<Function*> {
   X(to_pairs) \
   X(quantize) \
   X(rms_norm) \
+  X(layer_norm) \
   X(softmax) \
   X(log_softmax) \
   X(score) \
-  X(silu_mul) \
+  X(activate) \
+  X(soft_cap) \
   X(rotate) \
   X(put_f32) \
   X(put_bf16) \

@@ -1,47 +1,33 @@
-// The model: configuration, weights, and what is carried from call to call.
+// The model: weights, and what is carried from call to call.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "config.h"
 #include "linear.h"
 #include "pages.h"
 
 namespace duologue {
 
-enum class Cell { kTransformer, kGru };
-
-// Mirrors ModelConfig of config.py; sizes are counts.
-struct Config {
-  Cell cell = Cell::kTransformer;
-  int64_t vocab_size = 0;
-  int64_t d_model = 0;
-  int64_t d_ff = 0;
-  int64_t num_heads = 0;
-  int64_t num_encoder_layers = 0;
-  int64_t num_decoder_layers = 0;
-  int64_t max_positions = 0;
-  double rope_theta = 0.0;
-  float norm_eps = 0.0f;
-
-  int64_t head_dim() const { return d_model / num_heads; }
-};
-
 // One encoded turn. Never changes once it has been encoded; memories and decoders share it.
-//   pages    [planes][blocks]. Planes of a transformer: keys and values of each encoder layer (dialogue
-//            only: nobody attends to a document in the encoder), then the cross-attention's of each
-//            decoder layer. Of a gru: one, additive-attention keys and encoder states
+//   pages    [planes][blocks]. Planes of a transformer: keys and values of each encoder layer (only of
+//            what later turns attend to: no document, and nothing where the encoder sees everything),
+//            then the cross-attention's of each decoder layer. Of a gru: one, additive-attention keys
+//            and encoder states
 //   carried  gru: the encoder's state [L, D] after this turn; empty for a document
 //   start    position of the first token
 struct Segment {
   int64_t length = 0;
   int64_t start = 0;
   bool is_document = false;
-  int64_t d_model = 0;
+  int64_t width = 0;  // of a token's keys
   Store store = Store::kF32;
   Pages pages;
   std::vector<float> carried;
@@ -56,9 +42,50 @@ struct Segment {
 
 using SegmentPtr = std::shared_ptr<const Segment>;
 
+// bias: of a LayerNorm; weight: empty where the configuration has no such norm.
+struct Norm {
+  std::vector<float> weight, bias;
+};
+
+// A matrix and its bias, which may be empty.
+struct Dense {
+  Linear weight;
+  std::vector<float> bias;
+};
+
+// What is added to attention scores because of the distance key - query alone; -inf: never seen.
+//   values  [H, stride], or [stride] for all heads alike; the distance 0 is at `zero`. Padded, so that
+//           kernels may read whole blocks
+struct DistanceBias {
+  std::vector<float> values;
+  int64_t stride = 0;
+  int64_t zero = 0;
+
+  // Of a head's query at `position`, for keys from position 0 on; nullptr if there is none.
+  const float* of(int64_t head, int64_t position) const {
+    return values.empty() ? nullptr : values.data() + head * stride + zero - position;
+  }
+};
+
+// The norms of a residual branch; `post` is used where norm_place is both.
+struct Branch {
+  Norm norm, post;
+};
+
+// Keys of an attention: its parts of a fused matrix, or of two where the memory needs them too.
+struct SelfAttention {
+  Dense qkv;    // not merged
+  Dense q, kv;  // merged
+  Dense out;
+  std::vector<float> q_norm, k_norm;
+  DistanceBias bias;  // of this layer alone
+};
+
 struct TransformerLayer {
-  std::vector<float> self_norm, cross_norm, ff_norm;
-  Linear qkv, out, cross_q, cross_kv, cross_out, gate_up, down;
+  Branch self_branch, cross_branch, ff_branch;
+  SelfAttention self;
+  Dense cross_q, cross_kv, cross_out;
+  Dense up, down;  // up: gate and up where it is gated
 };
 
 struct GruLayer {
@@ -77,12 +104,23 @@ struct Sketch {
   bool is_used() const { return weight.out() > 0; }
 };
 
-// Read-only after loading. Which parts are filled depends on the cell.
+// What encoder and decoder have once each.
+//   positions  [N, D], or empty
+//   relative   bias of all layers without one of their own; window: of the layers with a window
+struct Side {
+  std::vector<float> positions;
+  Norm embed_norm, norm;
+  DistanceBias relative, window;
+  std::vector<TransformerLayer> layers;  // encoder layers have no cross-attention
+};
+
+// Read-only after loading. Which parts are filled depends on the configuration.
 struct Weights {
   std::unique_ptr<Arena> arena = std::make_unique<Arena>();  // where the matrices lie
-  Linear embed;
-  std::vector<float> encoder_norm, decoder_norm;
-  std::vector<TransformerLayer> encoder, decoder;  // encoder layers have no cross-attention
+  Linear embed, encoder_embed, output;
+  std::vector<float> output_bias;
+  Dense conv1, conv2;
+  Side encoder, decoder;
   std::vector<GruLayer> gru_encoder, gru_decoder;
   Linear attn_query, attn_key;
   std::vector<float> attn_score;
@@ -97,9 +135,16 @@ Weights load_weights(const Config& config, const Kernels& kernels,
 // Coarse copy of an int8 matrix. output.cc
 Sketch make_sketch(const Kernels& kernels, const WeightView& weight, Arena& arena);
 
+// The cosines and sines [rows, K/2] of some rows' positions.
+struct Angles {
+  Buffer<float> cosine, sine;
+};
+
 // Arrays of the pass in progress; contents do not outlive it.
+//   angles  of layers without, and with a window
 struct Workspace {
-  Buffer<float> x, normed, wide, mixed, active, hidden, cosine, sine, scores;
+  Buffer<float> x, normed, wide, keys, mixed, active, hidden, scores;
+  Angles angles[2];
 };
 
 // How a model runs.
@@ -116,14 +161,17 @@ struct RunOptions {
   bool is_two_stage = false;
 };
 
-// What attention over spans has in common, whoever asks: queries and results are added by the caller.
-inline AttendTask attend_task(const std::vector<Span>& spans, int64_t d_model, float* scores) {
+// Attention of one head's width over spans; queries, results and what else is special are added by the
+// caller.
+inline AttendTask attend_task(const std::vector<Span>& spans, int64_t width, float* scores) {
   AttendTask task = {};
-  task.q_stride = d_model;
-  task.out_stride = d_model;
+  task.q_stride = width;
+  task.out_stride = width;
   task.spans = spans.data();
   task.num_spans = static_cast<int64_t>(spans.size());
-  task.d_model = d_model;
+  task.width = width;
+  task.group = 1;
+  task.scale = 1.0f;
   task.scores = scores;
   return task;
 }
@@ -144,35 +192,76 @@ class Model {
   std::mutex mutex;
 
   bool is_gru() const { return config.cell == Cell::kGru; }
+  // Whether later turns attend to a segment's keys and values in the encoder.
+  bool keeps_encoder(bool is_document) const { return !is_gru() && !is_document && !config.is_full; }
   // Planes of a segment, and where those that the decoder reads begin.
   int64_t num_planes(bool is_document) const;
   int64_t first_cross_plane(bool is_document) const;
 
+  // Attention over spans as this model's heads do it.
+  AttendTask attend_task(const std::vector<Span>& spans, float* scores) const;
   // Kernels for this model's store.
   void put(void* page, int64_t index, const float* key, const float* value) const;
   void attend(const AttendTask& task, int64_t head, int64_t num_queries) const;
   void attend_additive(const AttendTask& task) const;
 
+  const Linear& output() const { return config.is_tied_output ? weights.embed : weights.output; }
+  const Linear& source_embed() const {
+    return config.is_shared_embedding ? weights.embed : weights.encoder_embed;
+  }
+
   // Throws std::invalid_argument when `segment` cannot have come from a model of these sizes.
   void check(const SegmentPtr& segment) const;
-  // Throws std::invalid_argument when an id is outside the vocabulary.
-  void check_ids(const std::vector<int64_t>& ids) const;
+  // Throws std::invalid_argument when an id is outside a vocabulary of `size`.
+  void check_ids(const std::vector<int64_t>& ids, int64_t size) const;
 
-  // x [count, D] = embeddings of ids [count] times sqrt(D).
-  void embed(const int64_t* ids, int64_t count, float* x);
-  // Cosines and sines [count, K/2] of the rotary angles for positions start, start + 1, ...
-  void rotary_angles(int64_t start, int64_t count, float* cosine, float* sine) const;
+  // Radians a position [K/2], of layers without and with a window.
+  const std::vector<float>& frequency(bool is_windowed) const { return frequency_[is_windowed]; }
 
  private:
-  std::vector<float> frequency_;  // [K/2] radians a position
+  std::vector<float> frequency_[2];
 };
 
-// y [rows, D] = RMSNorm of x [rows, D]; y may be x.
-void norm_rows(Model& model, const float* x, const std::vector<float>& weight, float* y,
-               int64_t rows);
+// --- layers.cc: what encoder and decoder have in common --------------------------------------------
 
-// x [rows, D] += down(silu(gate(norm(x))) * up(norm(x))); uses the workspace's normed, wide and active.
+// Whether a layer looks through the window of its side.
+bool is_windowed(const Window& window, int64_t layer);
+// What a layer adds to its scores; may be empty.
+const DistanceBias& distance_bias(const Side& side, const Window& window, int64_t layer);
+// The bias of each distance, from weights [buckets, H] row by row. Raffel et al. 2020, arXiv:1910.10683,
+// section 2.1: half of the buckets are single distances, the rest grow up to relative_distance.
+DistanceBias relative_bias(const Config& config, const std::vector<float>& weights, bool is_encoder);
+DistanceBias window_bias(const Window& window, int64_t num_positions);
+
+// y [rows, out] = x [rows, in] W^T + bias. x and y must not overlap.
+void dense(Runtime& runtime, const Dense& layer, const float* x, float* y, int64_t rows);
+// y [rows, D] = norm of x [rows, D]; y may be x.
+void norm_rows(Model& model, const Norm& norm, const float* x, float* y, int64_t rows);
+// What a branch reads: x [rows, D] itself, or its norm in the workspace's `normed`.
+const float* begin_branch(Model& model, const Branch& branch, const float* x, int64_t rows);
+// x [rows, D] becomes the sum of itself and last(in), normed where norm_place says so; `in` must not
+// lie in `normed`.
+void end_branch(Model& model, const Branch& branch, const Dense& last, const float* in, float* x,
+                int64_t rows);
+// x [rows, D] after the feed-forward; uses the workspace's normed, wide and active.
 void feed_forward(Model& model, const TransformerLayer& layer, float* x, int64_t rows);
+
+// x [rows, D] = embeddings of ids [rows], each times embed_scale.
+void embed(Model& model, const Linear& table, const int64_t* ids, float* x, int64_t rows);
+// Adds the positions of a table, positions [rows], to x [rows, D], and norms it where there is such a norm.
+void finish_embedding(Model& model, const Side& side, const int64_t* positions, float* x,
+                      int64_t rows);
+// Rotary angles of positions [rows] into the workspace, for layers of both kinds if there are both.
+void make_angles(Model& model, const Window& window, const int64_t* positions, int64_t rows);
+// wide [rows, (H + 2 G) K] = queries, keys and values of x [rows, D], normed and turned where the
+// configuration says so; `wide` is the workspace's.
+float* project_qkv(Model& model, const SelfAttention& attention, const float* x, int64_t rows,
+                   bool has_window);
+// keys [rows, 2 G K] = keys and values that a layer of the decoder will look for in states x [rows, D];
+// `keys` is the workspace's.
+float* project_memory(Model& model, const TransformerLayer& layer, const float* x, int64_t rows);
+
+// --- output.cc ---------------------------------------------------------------------------------------
 
 // logits [rows, V] of normed states x [rows, D].
 //
@@ -181,16 +270,21 @@ void feed_forward(Model& model, const TransformerLayer& layer, float* x, int64_t
 // What is exact is so to the bit; the rest is far below the best, and approximate.
 void output_logits(Model& model, const float* x, int64_t rows, float* logits);
 
+using Head = std::pair<int64_t, int64_t>;
+
 // What one decoding row carries from one step to the next. Only decode_step() changes it.
 //   memory   what it reads; shared
 //   length   tokens fed so far
 //   blocks   transformer: for each kBlock tokens a page for each decoder layer; full blocks never
 //            change and are shared between forks
 //   hidden   gru: state [L, D]
-//   record   cross-attention weights [length, S] if is_recording
+//   recorded_heads  (layer, head) whose cross-attention is recorded one by one; empty: the mean of all
+//   record   cross-attention weights [length, recorded_heads or 1, S] if is_recording
 class DecoderState {
  public:
-  DecoderState(std::shared_ptr<Model> model, std::vector<SegmentPtr> segments, bool is_recording);
+  // Throws std::invalid_argument for a segment of another model, or a head that there is not.
+  DecoderState(std::shared_ptr<Model> model, std::vector<SegmentPtr> segments, bool is_recording,
+               std::vector<Head> recorded_heads = {});
 
   // A copy that goes its own way.
   std::shared_ptr<DecoderState> fork() const;
@@ -202,17 +296,25 @@ class DecoderState {
   std::vector<std::shared_ptr<Pages>> blocks;
   std::vector<float> hidden;
   bool is_recording = false;
+  std::vector<Head> recorded_heads;
   std::vector<float> record;
+
+  int64_t num_records() const {
+    return std::max<int64_t>(1, static_cast<int64_t>(recorded_heads.size()));
+  }
 };
 
 // One turn on its way into a memory, in pieces of bounded work, so that others can decode in between.
 // Only the new tokens are computed; a document sees itself alone.
 class Encoding {
  public:
-  // Throws std::invalid_argument for no ids, an id outside the vocabulary, or a memory that would be
-  // longer than max_positions tokens; CacheFullError if there is no room.
+  // Throws std::invalid_argument for no ids, an id outside the vocabulary, a memory that would be
+  // longer than max_positions tokens, or an earlier segment where the encoder sees everything;
+  // CacheFullError if there is no room.
   Encoding(std::shared_ptr<Model> model, std::vector<SegmentPtr> memory, std::vector<int64_t> ids,
            bool is_document);
+  // The same for frames [n, mel_bins] of speech, two for each token.
+  Encoding(std::shared_ptr<Model> model, std::vector<float> frames);
 
   // Computes the next piece; true once all is done. At most kRows tokens go through about half a
   // layer in one piece.
@@ -225,6 +327,9 @@ class Encoding {
 
  private:
   int64_t num_layers() const { return model_->config.num_encoder_layers + 1; }
+  void begin(int64_t num_tokens, bool is_document);
+  void embed_rows(int64_t begin, int64_t end);
+  void hear_rows(int64_t begin, int64_t end);
   void project_rows(int64_t begin, int64_t end);
   void finish_rows(int64_t begin, int64_t end);
   void cross_rows(int64_t begin, int64_t end);
@@ -235,10 +340,11 @@ class Encoding {
   std::shared_ptr<Model> model_;
   std::vector<SegmentPtr> memory_;
   std::vector<int64_t> ids_;
+  std::vector<float> frames_;
   std::shared_ptr<Segment> segment_;
-  Pages document_pages_;  // keys and values of a document's layer, which no later turn reads
+  Pages own_pages_;  // keys and values of the layer in progress where no later turn reads them
   Buffer<float> x_;       // [n, D] what the layers have made of the tokens so far
-  Buffer<float> query_;   // [n, D] of the layer in progress
+  Buffer<float> query_;   // [n, H K] of the layer in progress
   std::vector<float> state_;  // gru: [L, D]
   int64_t layer_ = 0;     // the last one is the projection for the decoder
   bool is_second_half_ = false;
@@ -251,7 +357,7 @@ SegmentPtr encode(const std::shared_ptr<Model>& model, const std::vector<Segment
 
 // Feeds one token to each of B states, all different and of this model, each with its own memory and
 // length; logits [B, V] of what comes next. Throws, before anything changes, std::invalid_argument for
-// a wrong state or id, or a state that already has max_positions tokens, and CacheFullError.
+// a wrong state or id, or a state that already has target_positions tokens, and CacheFullError.
 void decode_step(Model& model, const std::vector<DecoderState*>& states,
                  const std::vector<int64_t>& ids, float* logits);
 

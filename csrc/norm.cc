@@ -1,4 +1,4 @@
-// Functions of one row: quantisation, RMSNorm, softmax, activations. Compiled for each instruction
+// Functions of one row: quantisation, norms, softmax, activations. Compiled for each instruction
 // set; contracts are in core.h.
 #include "kernels.h"
 #include "lanes.h"
@@ -65,6 +65,25 @@ void rms_norm(const float* x, const float* weight, float* y, int64_t n, float ep
   for (; i < n; ++i) y[i] = x[i] * inverse * weight[i];
 }
 
+void layer_norm(const float* x, const float* weight, const float* bias, float* y, int64_t n,
+                float eps) {
+  const int64_t whole = n - n % kLanes, rest = n % kLanes;
+  Lanes total = load_part(x + whole, rest);
+  for (int64_t i = 0; i < whole; i += kLanes) total += load(x + i);
+  const float mean = sum_lanes(total) / static_cast<float>(n);
+  Lanes squares = load_part(x + whole, rest, mean) - mean;
+  squares *= squares;
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    const Lanes centred = load(x + i) - mean;
+    squares = fma(centred, centred, squares);
+  }
+  const float inverse = 1.0f / std::sqrt(sum_lanes(squares) / static_cast<float>(n) + eps);
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    store(y + i, fma((load(x + i) - mean) * inverse, load(weight + i), load(bias + i)));
+  }
+  for (int64_t i = whole; i < n; ++i) y[i] = (x[i] - mean) * inverse * weight[i] + bias[i];
+}
+
 // Writes exp(x - shift) to y and returns the sum.
 static float exp_and_sum(const float* x, float* y, int64_t n, float shift) {
   Lanes total = Lanes{};
@@ -111,16 +130,55 @@ RowScore score(const float* x, int64_t n) {
   return {best, top + std::log(sum)};
 }
 
-void silu_mul(const float* x, float* y, int64_t n) {
+template <class Function>
+static void map_row(const float* x, float* y, int64_t n, const Function& function) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const Lanes gate = load(x + i);
-    store(y + i, gate * sigmoid(gate) * load(x + n + i));
-  }
+  for (; i + kLanes <= n; i += kLanes) store(y + i, function(load(x + i)));
+  if (i < n) store_part(y + i, function(load_part(x + i, n - i)), n - i);
+}
+
+template <class Function>
+static void activate_row(bool is_gated, const float* x, float* y, int64_t n,
+                         const Function& function) {
+  if (!is_gated) return map_row(x, y, n, function);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, function(load(x + i)) * load(x + n + i));
   if (i < n) {
-    const Lanes gate = load_part(x + i, n - i);
-    store_part(y + i, gate * sigmoid(gate) * load_part(x + n + i, n - i), n - i);
+    const Lanes gate = function(load_part(x + i, n - i));
+    store_part(y + i, gate * load_part(x + n + i, n - i), n - i);
   }
+}
+
+// The normal distribution function, with an error below 2e-7. Abramowitz & Stegun 1964, 7.1.26
+static Lanes normal(Lanes x) {
+  const Lanes a = max(x, -x) * 0.70710678f;
+  const Lanes t = 1.0f / (1.0f + 0.3275911f * a);
+  Lanes p = fill(1.061405429f);
+  p = fma(p, t, fill(-1.453152027f));
+  p = fma(p, t, fill(1.421413741f));
+  p = fma(p, t, fill(-0.284496736f));
+  p = fma(p, t, fill(0.254829592f));
+  const Lanes tail = 0.5f * p * t * exp(-a * a);
+  return x > 0.0f ? 1.0f - tail : tail;
+}
+
+void activate(Activation activation, bool is_gated, const float* x, float* y, int64_t n) {
+  switch (activation) {
+    case Activation::kSilu:
+      return activate_row(is_gated, x, y, n, [](Lanes v) { return v * sigmoid(v); });
+    case Activation::kRelu:
+      return activate_row(is_gated, x, y, n, [](Lanes v) { return max(v, Lanes{}); });
+    case Activation::kGelu:
+      return activate_row(is_gated, x, y, n, [](Lanes v) { return v * normal(v); });
+    case Activation::kGeluTanh:
+      return activate_row(is_gated, x, y, n, [](Lanes v) {
+        return v * sigmoid(1.5957691f * (v + 0.044715f * v * v * v));
+      });
+  }
+}
+
+void soft_cap(float* x, int64_t n, float cap) {
+  map_row(x, x, n, [&](Lanes v) { return cap * tanh(v / cap); });
 }
 
 }  // namespace DUOLOGUE_ISA

@@ -63,10 +63,25 @@ static void add_panels(const Model& model, const float* x, const float* coarse, 
   }
 }
 
+// All logits as they are.
+static void multiply(Model& model, const float* x, int64_t rows, float* logits) {
+  const int64_t v = model.config.vocab_size;
+  const std::vector<float>& bias = model.weights.output_bias;
+  const bool has_bias = !bias.empty();
+  for (int64_t row = 0; has_bias && row < rows; ++row) {
+    std::copy(bias.begin(), bias.end(), logits + row * v);
+  }
+  linear(model.runtime, model.output(), x, logits, rows, /*is_added=*/has_bias);
+  const float cap = model.config.logit_soft_cap;
+  if (cap == 0.0f) return;
+  for_rows(model.runtime, rows,
+           [&](int64_t row) { model.runtime.kernels.soft_cap(logits + row * v, v, cap); });
+}
+
 void output_logits(Model& model, const float* x, int64_t rows, float* logits) {
-  const Linear& exact = model.weights.embed;
+  const Linear& exact = model.output();
   if (!model.weights.sketch.is_used() || rows > kMaxRows) {
-    linear(model.runtime, exact, x, logits, rows);
+    multiply(model, x, rows, logits);
     return;
   }
   linear(model.runtime, model.weights.sketch.weight, x, logits, rows);

@@ -8,7 +8,7 @@ namespace DUOLOGUE_ISA {
 
 template <class STORE>
 static void attend_additive(const AttendTask& task, const float* score) {
-  const int64_t d_model = task.d_model, columns = task.num_spans * kBlock;
+  const int64_t d_model = task.width, columns = task.num_spans * kBlock;
   std::memset(task.out, 0, d_model * sizeof(float));
   if (columns == 0) return;
   for (int64_t s = 0; s < task.num_spans; ++s) {

@@ -187,7 +187,7 @@ static void mix(const AttendTask& task, const typename STORE::Weight* weights, i
                 int64_t head, int64_t head_dim, int64_t count) {
   float* out = task.out + head * head_dim;
   const int64_t first =
-      STORE::kPageSteps * (round_up(task.d_model, 2) + head * head_dim);
+      STORE::kPageSteps * (round_up(task.width, 2) + head / task.group * head_dim);
   int64_t c = 0;
   for (; c + kValueVectors * kLanes <= count; c += kValueVectors * kLanes) {
     mix_values<STORE, ROWS, kValueVectors>(task, weights, stride, first + c, head_dim, out + c);

@@ -20,13 +20,12 @@ class WeightReader {
   }
 
   std::vector<float> vector(const std::string& name, int64_t size) {
-    const WeightView* view = find(name, {size});
-    if (view == nullptr) return {};
-    if (view->f32 == nullptr) {
-      problems_.push_back(name + " must be float32");
-      return {};
-    }
-    return std::vector<float>(view->f32, view->f32 + size);
+    return floats(name, {size}, size);
+  }
+
+  // A matrix that is no product's: row after row.
+  std::vector<float> table(const std::string& name, int64_t rows, int64_t columns) {
+    return floats(name, {rows, columns}, rows * columns);
   }
 
   void finish() {
@@ -44,6 +43,17 @@ class WeightReader {
     std::string result = "[";
     for (size_t i = 0; i < shape.size(); ++i) result += (i ? ", " : "") + std::to_string(shape[i]);
     return result + "]";
+  }
+
+  std::vector<float> floats(const std::string& name, const std::vector<int64_t>& shape,
+                            int64_t size) {
+    const WeightView* view = find(name, shape);
+    if (view == nullptr) return {};
+    if (view->f32 == nullptr) {
+      problems_.push_back(name + " must be float32");
+      return {};
+    }
+    return std::vector<float>(view->f32, view->f32 + size);
   }
 
   const WeightView* find(const std::string& name, const std::vector<int64_t>& shape) {
@@ -97,35 +107,96 @@ class WeightReader {
   std::vector<std::string> problems_;
 };
 
-static TransformerLayer read_encoder_layer(WeightReader& reader, const Config& config,
-                                           const std::string& prefix) {
-  const int64_t d = config.d_model, f = config.d_ff;
-  TransformerLayer layer;
-  layer.self_norm = reader.vector(prefix + "attn_norm.weight", d);
-  layer.qkv = reader.matrix(prefix + "attn.qkv.weight", 3 * d, d);
-  layer.out = reader.matrix(prefix + "attn.out.weight", d, d);
-  layer.ff_norm = reader.vector(prefix + "ff_norm.weight", d);
-  layer.gate_up = reader.matrix(prefix + "ff.gate_up.weight", 2 * f, d);
-  layer.down = reader.matrix(prefix + "ff.down.weight", d, f);
-  return layer;
-}
+// Reads the parts that layers are made of, by the configuration.
+class LayerReader {
+ public:
+  LayerReader(WeightReader& reader, const Config& config) : reader_(reader), config_(config) {}
 
-static TransformerLayer read_decoder_layer(WeightReader& reader, const Config& config,
-                                           const std::string& prefix) {
-  const int64_t d = config.d_model, f = config.d_ff;
-  TransformerLayer layer;
-  layer.self_norm = reader.vector(prefix + "self_norm.weight", d);
-  layer.qkv = reader.matrix(prefix + "self_attn.qkv.weight", 3 * d, d);
-  layer.out = reader.matrix(prefix + "self_attn.out.weight", d, d);
-  layer.cross_norm = reader.vector(prefix + "cross_norm.weight", d);
-  layer.cross_q = reader.matrix(prefix + "cross_attn.q.weight", d, d);
-  layer.cross_kv = reader.matrix(prefix + "cross_attn.kv.weight", 2 * d, d);
-  layer.cross_out = reader.matrix(prefix + "cross_attn.out.weight", d, d);
-  layer.ff_norm = reader.vector(prefix + "ff_norm.weight", d);
-  layer.gate_up = reader.matrix(prefix + "ff.gate_up.weight", 2 * f, d);
-  layer.down = reader.matrix(prefix + "ff.down.weight", d, f);
-  return layer;
-}
+  Norm norm(const std::string& name) {
+    Norm result;
+    result.weight = reader_.vector(name + ".weight", config_.d_model);
+    if (config_.norm == NormKind::kLayer) {
+      result.bias = reader_.vector(name + ".bias", config_.d_model);
+    }
+    return result;
+  }
+
+  Dense dense(const std::string& name, int64_t out, int64_t in, bool has_bias) {
+    Dense result;
+    result.weight = reader_.matrix(name + ".weight", out, in);
+    if (has_bias) result.bias = reader_.vector(name + ".bias", out);
+    return result;
+  }
+
+  // Empty if the weight is at fault.
+  DistanceBias relative(const std::string& name, bool is_encoder) {
+    const std::vector<float> values =
+        reader_.table(name + ".relative.weight", config_.relative_buckets, config_.num_heads);
+    return values.empty() ? DistanceBias() : relative_bias(config_, values, is_encoder);
+  }
+
+  TransformerLayer encoder_layer(const std::string& prefix) {
+    TransformerLayer layer;
+    layer.self_branch = branch(prefix + "attn");
+    layer.self = self_attention(prefix + "attn", /*is_encoder=*/true);
+    read_feed_forward(layer, prefix);
+    return layer;
+  }
+
+  TransformerLayer decoder_layer(const std::string& prefix) {
+    const int64_t d = config_.d_model, q = config_.query_width(), kv = 2 * config_.key_width();
+    TransformerLayer layer;
+    layer.self_branch = branch(prefix + "self");
+    layer.self = self_attention(prefix + "self_attn", /*is_encoder=*/false);
+    if (!config_.is_merged) {
+      layer.cross_branch = branch(prefix + "cross");
+      layer.cross_q = dense(prefix + "cross_attn.q", q, d, config_.has_bias);
+      layer.cross_kv = dense(prefix + "cross_attn.kv", kv, d, config_.has_bias);
+      layer.cross_out = dense(prefix + "cross_attn.out", d, q, config_.has_bias);
+    }
+    read_feed_forward(layer, prefix);
+    return layer;
+  }
+
+ private:
+  Branch branch(const std::string& name) {
+    Branch result;
+    result.norm = norm(name + "_norm");
+    if (config_.norm_place == NormPlace::kBoth) result.post = norm(name + "_post_norm");
+    return result;
+  }
+
+  SelfAttention self_attention(const std::string& name, bool is_encoder) {
+    const int64_t d = config_.d_model, q = config_.query_width(), kv = 2 * config_.key_width();
+    SelfAttention result;
+    if (config_.is_merged && !is_encoder) {
+      result.q = dense(name + ".q", q, d, config_.has_bias);
+      result.kv = dense(name + ".kv", kv, d, config_.has_bias);
+    } else {
+      result.qkv = dense(name + ".qkv", q + kv, d, config_.has_bias);
+    }
+    result.out = dense(name + ".out", d, q, config_.has_bias);
+    if (config_.has_qk_norm) {
+      result.q_norm = reader_.vector(name + ".q_norm.weight", config_.head_dim);
+      result.k_norm = reader_.vector(name + ".k_norm.weight", config_.head_dim);
+    }
+    if (config_.positions == Positions::kRelative && config_.is_relative_per_layer) {
+      result.bias = relative(name, is_encoder);
+    }
+    return result;
+  }
+
+  void read_feed_forward(TransformerLayer& layer, const std::string& prefix) {
+    const int64_t d = config_.d_model, f = config_.d_ff;
+    layer.ff_branch = branch(prefix + "ff");
+    layer.up = config_.is_gated ? dense(prefix + "ff.gate_up", 2 * f, d, config_.has_bias)
+                                : dense(prefix + "ff.up", f, d, config_.has_bias);
+    layer.down = dense(prefix + "ff.down", d, f, config_.has_bias);
+  }
+
+  WeightReader& reader_;
+  const Config& config_;
+};
 
 static GruLayer read_gru_layer(WeightReader& reader, const Config& config,
                                const std::string& prefix, int64_t in) {
@@ -138,15 +209,43 @@ static GruLayer read_gru_layer(WeightReader& reader, const Config& config,
   return layer;
 }
 
-static void read_transformer(WeightReader& reader, const Config& config, Weights& weights) {
-  for (int64_t i = 0; i < config.num_encoder_layers; ++i) {
-    const std::string prefix = "encoder.layers." + std::to_string(i) + ".";
-    weights.encoder.push_back(read_encoder_layer(reader, config, prefix));
+static Side read_side(WeightReader& reader, const Config& config, bool is_encoder) {
+  const std::string name = is_encoder ? "encoder" : "decoder";
+  const int64_t num_layers = is_encoder ? config.num_encoder_layers : config.num_decoder_layers;
+  const int64_t positions = is_encoder ? config.max_positions : config.target_positions;
+  const Window& window = is_encoder ? config.encoder_window : config.decoder_window;
+  LayerReader layers(reader, config);
+  Side side;
+  if (config.has_final_norm) side.norm = layers.norm(name + ".norm");
+  if (config.cell == Cell::kGru) return side;
+  if (config.has_embed_norm) side.embed_norm = layers.norm(name + ".embed_norm");
+  if (config.has_table()) {
+    side.positions = reader.table(name + ".positions.weight", positions, config.d_model);
   }
-  for (int64_t i = 0; i < config.num_decoder_layers; ++i) {
-    const std::string prefix = "decoder.layers." + std::to_string(i) + ".";
-    weights.decoder.push_back(read_decoder_layer(reader, config, prefix));
+  if (config.positions == Positions::kRelative && !config.is_relative_per_layer) {
+    side.relative = layers.relative(name, is_encoder);
   }
+  if (!window.layers.empty()) side.window = window_bias(window, positions);
+  for (int64_t i = 0; i < num_layers; ++i) {
+    const std::string prefix = name + ".layers." + std::to_string(i) + ".";
+    side.layers.push_back(is_encoder ? layers.encoder_layer(prefix) : layers.decoder_layer(prefix));
+  }
+  return side;
+}
+
+// What turns ids or sounds into states, and states into logits.
+static void read_ends(WeightReader& reader, const Config& config, Weights& weights) {
+  const int64_t d = config.d_model;
+  LayerReader layers(reader, config);
+  weights.embed = reader.matrix("embed.weight", config.vocab_size, d);
+  if (config.mel_bins > 0) {
+    weights.conv1 = layers.dense("encoder.conv1", d, 3 * config.mel_bins, /*has_bias=*/true);
+    weights.conv2 = layers.dense("encoder.conv2", d, 3 * d, /*has_bias=*/true);
+  } else if (!config.is_shared_embedding) {
+    weights.encoder_embed = reader.matrix("encoder.embed.weight", config.source_vocab_size, d);
+  }
+  if (!config.is_tied_output) weights.output = reader.matrix("output.weight", config.vocab_size, d);
+  if (config.has_output_bias) weights.output_bias = reader.vector("output.bias", config.vocab_size);
 }
 
 static void read_gru(WeightReader& reader, const Config& config, Weights& weights) {
@@ -168,17 +267,16 @@ Weights load_weights(const Config& config, const Kernels& kernels,
                      const std::map<std::string, WeightView>& views, bool is_two_stage) {
   Weights weights;
   WeightReader reader(kernels, views, *weights.arena);
-  weights.encoder_norm = reader.vector("encoder.norm.weight", config.d_model);
-  weights.decoder_norm = reader.vector("decoder.norm.weight", config.d_model);
-  if (config.cell == Cell::kGru) {
-    read_gru(reader, config, weights);
-  } else {
-    read_transformer(reader, config, weights);
-  }
-  weights.embed = reader.matrix("embed.weight", config.vocab_size, config.d_model);
+  weights.encoder = read_side(reader, config, /*is_encoder=*/true);
+  weights.decoder = read_side(reader, config, /*is_encoder=*/false);
+  if (config.cell == Cell::kGru) read_gru(reader, config, weights);
+  read_ends(reader, config, weights);
   reader.finish();
-  if (is_two_stage && weights.embed.format() == Format::kS8) {
-    weights.sketch = make_sketch(kernels, views.at("embed.weight"), *weights.arena);
+  const std::string output = config.is_tied_output ? "embed.weight" : "output.weight";
+  // What follows the product would move the logits away from the bounds of a coarse one.
+  const bool is_plain = !config.has_output_bias && config.logit_soft_cap == 0.0f;
+  if (is_two_stage && is_plain && views.at(output).s8 != nullptr) {
+    weights.sketch = make_sketch(kernels, views.at(output), *weights.arena);
   }
   return weights;
 }

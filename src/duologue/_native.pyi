@@ -84,7 +84,12 @@ class DecoderState:
         """[length, S]: how much each token fed looked at each token of the memory.
 
         Cross-attention weights, mean over heads and layers; rows sum to 1 (S = 0: no memory).
-        ValueError unless the state was started with record_attention.
+        ValueError unless the state was started with record_attention and no recorded heads.
+        """
+    def head_attention(self) -> _F32:
+        """[length, heads, S]: the same for each of the recorded heads, in the order asked for.
+
+        ValueError unless the state was started with recorded heads.
         """
     @property
     def length(self) -> int:
@@ -122,6 +127,8 @@ class Model:
         self, memory: Sequence[Segment], ids: Sequence[int], is_document: bool
     ) -> Encoding:
         """One turn after those of `memory`; only the new tokens will be computed."""
+    def begin_encode_frames(self, frames: _F32) -> Encoding:
+        """Log-mel frames [n, mel_bins] of speech, two for each token."""
     def restore(
         self,
         pages: npt.NDArray[np.uint8],
@@ -139,8 +146,13 @@ class Model:
     @property
     def pool(self) -> PagePool:
         """Where keys and values live."""
-    def start(self, memory: Sequence[Segment], record_attention: bool) -> DecoderState:
-        """A decoder that was fed nothing yet."""
+    def start(
+        self,
+        memory: Sequence[Segment],
+        record_attention: bool,
+        recorded_heads: Sequence[tuple[int, int]] = (),
+    ) -> DecoderState:
+        """A decoder that was fed nothing yet; ValueError for a head that there is not."""
     def decode_step(self, states: Sequence[DecoderState], ids: Sequence[int]) -> _F32:
         """Logits [B, V] after one token for each of B different states."""
     @property
@@ -158,7 +170,11 @@ class kernels:  # noqa: N801 (a submodule)
     @staticmethod
     def rms_norm(x: _F32, weight: _F32, eps: float, isa: str) -> _F32: ...
     @staticmethod
-    def silu_mul(x: _F32, isa: str) -> _F32: ...
+    def layer_norm(x: _F32, weight: _F32, bias: _F32, eps: float, isa: str) -> _F32: ...
+    @staticmethod
+    def activate(x: _F32, activation: str, gated: bool, isa: str) -> _F32: ...
+    @staticmethod
+    def soft_cap(x: _F32, cap: float, isa: str) -> _F32: ...
     @staticmethod
     def quantize(x: _F32, isa: str) -> tuple[_S8, _F32]: ...
     @staticmethod
@@ -182,6 +198,9 @@ class kernels:  # noqa: N801 (a submodule)
         heads: int,
         isa: str,
         store: str = "f32",
+        scale: float = 0.0,
+        soft_cap: float = 0.0,
+        bias: _F32 | None = None,
     ) -> _F32: ...
     @staticmethod
     def attend_additive(

@@ -27,7 +27,7 @@ import numpy as np
 from duologue.checkpoint.tensors import tensors_of
 from duologue.checkpoint.weights import Weights
 from duologue.config import ModelConfig
-from duologue.engine.engine import Engine
+from duologue.engine.engine import Engine, SpecialIds
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
 from duologue.errors import InputError
@@ -193,10 +193,12 @@ def random_ids(config: ModelConfig, count: int, seed: int = 0) -> list[int]:
 
 def _sizes(config: ModelConfig) -> tuple[int, int]:
     """Tokens of a source and of a reply; the decoder is fed one token before the reply."""
-    limit = config.max_positions
+    limit = min(config.max_positions, config.target_positions)
     if limit < 2:
         raise InputError(f"the model reads {limit} token: too few to measure anything")
-    return min(SOURCE_TOKENS, limit), min(PRODUCED_TOKENS, limit - 1)
+    return min(SOURCE_TOKENS, config.max_positions), min(
+        PRODUCED_TOKENS, config.target_positions - 1
+    )
 
 
 def _longest(config: ModelConfig) -> int:
@@ -206,7 +208,7 @@ def _longest(config: ModelConfig) -> int:
 def _decoding(forward: Forward, eos_id: int, users: int) -> Decoding:
     config = forward.config
     source, produced = _sizes(config)
-    engine = Engine(forward, _NEVER, EngineOptions(max_rows=users), suppressed_ids=(eos_id,))
+    engine = Engine(forward, SpecialIds((_NEVER,), (eos_id,)), EngineOptions(max_rows=users))
     pairs = [
         (forward.encode(random_ids(config, source, seed), Memory.empty()), random_ids(config, 1))
         for seed in range(users)

@@ -17,7 +17,7 @@ from functools import cached_property
 
 from duologue.checkpoint.store import LoadedModel, fingerprint
 from duologue.config import ModelConfig
-from duologue.engine.engine import Engine, Finished
+from duologue.engine.engine import Engine, Finished, SpecialIds
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
 from duologue.errors import EngineError, InputError
@@ -61,7 +61,7 @@ class Runtime:
     threads    of one forward pass; None: as many as is sensible here
     two_stage  see Forward
 
-    textless_ids  (attribute) what stands for no text, such as padding and roles; never produced
+    special  (attribute) what ends a target, and what stands for no text and is never produced
     """
 
     def __init__(
@@ -73,8 +73,9 @@ class Runtime:
         self.forward = Forward(model.config, model.weights, threads, two_stage=two_stage)
         model.let_go()  # the engine has packed weights of its own
         ids = range(self.tokenizer.vocab_size)
-        self.textless_ids = [idx for idx in ids if not self.tokenizer.token_bytes(idx)]
-        self.engine = Engine(self.forward, self.tokenizer.eos_id, suppressed_ids=self.textless_ids)
+        textless = tuple(idx for idx in ids if not self.tokenizer.token_bytes(idx))
+        self.special = SpecialIds((self.tokenizer.eos_id,), absent_ids=textless)
+        self.engine = Engine(self.forward, self.special)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -36,7 +36,10 @@ class Options:
     max_tokens            most tokens to produce, end token excluded
     beam_size             1 is greedy or sampling; more is beam search
     length_penalty        a hypothesis is ranked by logprob / length ** length_penalty
-    patience              beam search ends at beam_size * patience finished hypotheses
+    early_stopping        beam search ends at beam_size * patience finished hypotheses; False: when
+                          no beam is better than the worst of the beam_size best finished ones
+    patience              see early_stopping
+    min_tokens            no end token before so many tokens were produced
     num_hypotheses        how many to return (`Result.alternatives` holds all but the first): the
                           best of a beam, or as many samples that know nothing of each other
     temperature           0 is greedy; otherwise logits are divided by it and sampled
@@ -51,7 +54,9 @@ class Options:
     max_tokens: int = 128
     beam_size: int = 1
     length_penalty: float = 1.0
+    early_stopping: bool = True
     patience: float = 1.0
+    min_tokens: int = 0
     num_hypotheses: int = 1
     temperature: float = 0.0
     top_k: int = 0
@@ -64,6 +69,7 @@ class Options:
         _require(self.max_tokens >= 1, "max_tokens must be at least 1")
         _require(1 <= self.beam_size <= 64, "beam_size must be between 1 and 64")
         _require(self.patience > 0, "patience must be positive")
+        _require(self.min_tokens >= 0, "min_tokens must not be negative")
         _require(self.temperature >= 0, "temperature must not be negative")
         _require(
             1 <= self.num_hypotheses <= (64 if self.temperature > 0 else self.beam_size),

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <memory>
 
+#include "model.h"
 #include "shared.h"
 
 namespace duologue {
@@ -34,6 +35,8 @@ class Stored {
     }
     scores.resize(scores_size(static_cast<int64_t>(spans.size()), d_model));
   }
+
+  AttendTask task(int64_t width) { return attend_task(spans, width, scores.data()); }
 
   std::vector<Span> spans;
   std::vector<double> keys, values;  // as they can be read back
@@ -86,8 +89,11 @@ static void check_attend(const Kernels& kernels, Store store, const std::vector<
     const std::vector<float> q = round_to_bf16(random.floats((rows - 1) * stride + d));
     std::vector<float> out(static_cast<size_t>((rows - 1) * stride + d), 7.0f);
     std::vector<double> expected(out.begin(), out.end()), last_weights;
-    AttendTask task = {q.data(), stride, out.data(), stride, stored.spans.data(),
-                       static_cast<int64_t>(stored.spans.size()), d, stored.scores.data()};
+    AttendTask task = stored.task(d);
+    task.q = q.data();
+    task.out = out.data();
+    task.q_stride = task.out_stride = stride;
+    task.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
     for (int64_t head = 0; head < kHeads; ++head) {
       attend(task, head, head_dim, rows);
       for (int64_t r = 0; r < rows; ++r) {
@@ -134,8 +140,9 @@ static void check_additive(const Kernels& kernels, Store store, const std::vecto
   Stored stored(kernels, store, lengths, d, round_up(d, 2), random);
   const std::vector<float> q = random.floats(d), score = random.floats(d);
   std::vector<float> out(static_cast<size_t>(d), 7.0f);
-  const AttendTask task = {q.data(), d, out.data(), d, stored.spans.data(),
-                           static_cast<int64_t>(stored.spans.size()), d, stored.scores.data()};
+  AttendTask task = stored.task(d);
+  task.q = q.data();
+  task.out = out.data();
   (store == Store::kF32 ? kernels.attend_additive_f32
                         : kernels.attend_additive_bf16)(task, score.data());
   std::vector<double> scores(static_cast<size_t>(stored.num_tokens)), expected(out.size());
@@ -190,13 +197,17 @@ static void attention_to_nothing_is_zero() {
     std::vector<float> scores(static_cast<size_t>(scores_size(0, 8)));
     for (const auto attend : {kernels.attend_f32, kernels.attend_bf16}) {
       std::vector<float> out(q.size(), 7.0f);
-      const AttendTask task = {q.data(), 8, out.data(), 8, nullptr, 0, 8, scores.data()};
+      AttendTask task = attend_task({}, 8, scores.data());
+      task.q = q.data();
+      task.out = out.data();
       for (int64_t head = 0; head < 2; ++head) attend(task, head, 4, kMaxQueries);
       CHECK(is_same(out, std::vector<float>(q.size(), 0.0f)));
     }
     for (const auto attend : {kernels.attend_additive_f32, kernels.attend_additive_bf16}) {
       std::vector<float> out(8, 7.0f);
-      const AttendTask task = {q.data(), 8, out.data(), 8, nullptr, 0, 8, scores.data()};
+      AttendTask task = attend_task({}, 8, scores.data());
+      task.q = q.data();
+      task.out = out.data();
       attend(task, q.data());
       CHECK(is_same(out, std::vector<float>(8, 0.0f)));
     }

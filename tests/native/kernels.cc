@@ -133,17 +133,50 @@ static void softmax_is_its_formula() {
   });
 }
 
-static void silu_mul_is_its_formula() {
+static double activated(Activation activation, double x) {
+  switch (activation) {
+    case Activation::kSilu: return x * sigmoid(x);
+    case Activation::kRelu: return std::max(x, 0.0);
+    case Activation::kGelu: return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
+    default: return x * sigmoid(2.0 * std::sqrt(2.0 / std::acos(-1.0)) * (x + 0.044715 * x * x * x));
+  }
+}
+
+static void activate_is_its_formula() {
   for_each_width([](const Kernels& kernels, int64_t width, Random& random) {
-    std::vector<float> x = random.floats(2 * width, 8.0f);
-    x[0] = width % 2 == 0 ? 1e30f : -1e30f;
+    for (const Activation activation :
+         {Activation::kSilu, Activation::kRelu, Activation::kGelu, Activation::kGeluTanh}) {
+      for (const bool is_gated : {false, true}) {
+        std::vector<float> x = random.floats(2 * width, 8.0f);
+        x[0] = width % 2 == 0 ? 1e30f : -1e30f;
+        std::vector<double> expected;
+        for (int64_t i = 0; i < width; ++i) {
+          expected.push_back(activated(activation, x[i]) * (is_gated ? x[width + i] : 1.0));
+        }
+        std::vector<float> y(static_cast<size_t>(width));
+        kernels.activate(activation, is_gated, x.data(), y.data(), width);
+        CHECK_CLOSE(y, expected, 1e-6);
+        kernels.activate(activation, is_gated, x.data(), x.data(), width);
+        CHECK(is_same(y, {x.begin(), x.begin() + width}));
+      }
+    }
+  });
+}
+
+static void layer_norm_is_its_formula() {
+  for_each_width([](const Kernels& kernels, int64_t width, Random& random) {
+    std::vector<float> x = random.floats(width, 3.0f);
+    const std::vector<float> weight = random.floats(width), bias = random.floats(width);
+    double mean = 0.0, squares = 0.0;
+    for (const float value : x) mean += value / static_cast<double>(width);
+    for (const float value : x) squares += (value - mean) * (value - mean);
+    const double inverse = 1.0 / std::sqrt(squares / static_cast<double>(width) + 1e-2);
     std::vector<double> expected;
-    for (int64_t i = 0; i < width; ++i) expected.push_back(x[i] * sigmoid(x[i]) * x[width + i]);
-    std::vector<float> y(static_cast<size_t>(width));
-    kernels.silu_mul(x.data(), y.data(), width);
-    CHECK_CLOSE(y, expected, 1e-6);
-    kernels.silu_mul(x.data(), x.data(), width);
-    CHECK(is_same(y, {x.begin(), x.begin() + width}));
+    for (int64_t i = 0; i < width; ++i) {
+      expected.push_back((x[i] - mean) * inverse * weight[i] + bias[i]);
+    }
+    kernels.layer_norm(x.data(), weight.data(), bias.data(), x.data(), width, 1e-2f);
+    CHECK_CLOSE(x, expected, 1e-5);
   });
 }
 
@@ -196,7 +229,8 @@ std::vector<Test> kernel_tests() {
       {"kernels: to_pairs rounds to even", to_pairs_rounds_to_even},
       {"kernels: rms_norm is its formula", rms_norm_is_its_formula},
       {"kernels: softmax and log_softmax are their formulas", softmax_is_its_formula},
-      {"kernels: silu_mul is its formula", silu_mul_is_its_formula},
+      {"kernels: activate is its formula", activate_is_its_formula},
+      {"kernels: layer_norm is its formula", layer_norm_is_its_formula},
       {"kernels: rotate turns the halves of each head", rotate_turns_the_halves_of_each_head},
       {"kernels: gru_cell is its formula", gru_cell_is_its_formula},
   };

@@ -56,7 +56,7 @@ static void decode_step_refuses() {
     CHECK(state->length == 0 && second->length == 0);
     CHECK(is_same(step(*model, {state}, {3}), before));
     for (int64_t t = 1; t < model->config.max_positions; ++t) step(*model, {state}, {1});
-    CHECK_THROWS(invalid_argument, "longer than max_positions, 80", step(*model, {state}, {1}));
+    CHECK_THROWS(invalid_argument, "longer than target_positions, 80", step(*model, {state}, {1}));
   }
 }
 
@@ -170,8 +170,9 @@ static void a_model_of_impossible_sizes_is_refused() {
     Model(config, weights.views(), options);
   };
   for (const auto size : {&Config::vocab_size, &Config::d_model, &Config::d_ff, &Config::num_heads,
-                          &Config::num_encoder_layers, &Config::num_decoder_layers,
-                          &Config::max_positions}) {
+                          &Config::kv_heads, &Config::head_dim, &Config::num_encoder_layers,
+                          &Config::num_decoder_layers, &Config::max_positions,
+                          &Config::target_positions, &Config::source_vocab_size}) {
     for (const int64_t value : {int64_t{0}, int64_t{-2}, std::numeric_limits<int64_t>::min(),
                                 std::numeric_limits<int64_t>::max() - 1}) {
       CHECK_THROWS(invalid_argument, "of the configuration",
@@ -181,8 +182,12 @@ static void a_model_of_impossible_sizes_is_refused() {
   const auto refused = [&](const std::string& text, const std::function<void(Config&, RunOptions&)>& change) {
     CHECK_THROWS(invalid_argument, text, make(change));
   };
-  refused("multiple of num_heads", [](Config& config, RunOptions&) { config.num_heads = 5; });
-  refused("must be even", [](Config& config, RunOptions&) { config.num_heads = 36; });
+  refused("multiple of num_kv_heads", [](Config& config, RunOptions&) { config.num_heads = 5; });
+  refused("must be even", [](Config& config, RunOptions&) { config.head_dim = 1; });
+  refused("at least 4 buckets", [](Config& config, RunOptions&) {
+    config.positions = Positions::kRelative;
+    config.relative_buckets = 3;
+  });
   refused("at most 1000 layers", [](Config& config, RunOptions&) { config.num_decoder_layers = 1001; });
   for (const double bad : {0.0, -1.0, std::nan(""), HUGE_VAL}) {
     refused("rope_theta", [&](Config& config, RunOptions&) { config.rope_theta = bad; });

@@ -1,18 +1,23 @@
 #include "tiny_model.h"
 
+#include <cmath>
+
 namespace duologue {
 
 Config tiny_config(Cell cell) {
   Config config;
   config.cell = cell;
-  config.vocab_size = 71;
+  config.vocab_size = config.source_vocab_size = 71;
   config.d_model = 36;  // heads of 18: vectors, and rests of all widths
   config.d_ff = 51;
-  config.num_heads = 2;
+  config.num_heads = config.kv_heads = 2;
+  config.head_dim = 18;
   config.num_encoder_layers = 2;
   config.num_decoder_layers = 2;
-  config.max_positions = 80;
-  config.rope_theta = 10000.0;
+  config.max_positions = config.target_positions = 80;
+  config.rope_theta = config.window_rope_theta = 10000.0;
+  config.attn_scale = 1.0f / std::sqrt(18.0f);
+  config.embed_scale = 6.0f;
   config.norm_eps = 1e-6f;
   return config;
 }

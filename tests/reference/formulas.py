@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,21 @@ def rms_norm(x: Array, weight: Array, eps: float) -> Array:
     return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps) * weight
 
 
-def silu_mul(x: Array) -> Array:
-    gate, up = np.split(exact(x), 2, axis=-1)
-    return gate * sigmoid(gate) * up
+def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
+    x = exact(x) - exact(x).mean(axis=-1, keepdims=True)
+    return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps) * weight + bias
+
+
+def activate(x: Array, activation: str, gated: bool) -> Array:
+    gate, up = np.split(exact(x), 2, axis=-1) if gated else (exact(x), np.ones(1))
+    inside = np.sqrt(2 / np.pi) * (gate + 0.044715 * gate**3)
+    factor = {
+        "silu": sigmoid(gate),
+        "relu": gate > 0,
+        "gelu": 0.5 * (1 + np.vectorize(math.erf, otypes=[np.float64])(gate / np.sqrt(2))),
+        "gelu_tanh": 0.5 * (1 + np.tanh(inside)),
+    }
+    return gate * factor[activation] * up
 
 
 def quantize(x: Array) -> tuple[Array, Array]:
@@ -63,15 +76,28 @@ def rotate(heads: Array, cosine: Array, sine: Array) -> Array:
     return np.concatenate(turned, axis=-1)
 
 
-def attend(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Array]:
-    """q [Q, H, K], k and v [S, H, K], mask [Q, S] -> mixed [Q, H, K] and weights [H, Q, S].
+def attend(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array,
+    *,
+    scale: float | None = None,
+    soft_cap: float = 0.0,
+    bias: Array | float = 0.0,
+) -> tuple[Array, Array]:
+    """q [Q, H, K], k and v [S, G, K], mask [Q, S] -> mixed [Q, H, K] and weights [H, Q, S].
 
-    Where a query sees nothing, both are zero.
+    H / G neighbouring heads share a head of k and v; bias [H, Q, S]. Where a query sees nothing,
+    both are zero.
     """
     if k.shape[0] == 0:
         return np.zeros(q.shape), np.zeros((q.shape[1], q.shape[0], 0))
-    scores = np.einsum("qhk,shk->hqs", exact(q), exact(k)) / np.sqrt(q.shape[-1])
-    weights = softmax(np.where(mask, scores, -np.inf))
+    k, v = (np.repeat(part, q.shape[1] // k.shape[1], axis=1) for part in (k, v))
+    scores = np.einsum("qhk,shk->hqs", exact(q), exact(k)) * (scale or q.shape[-1] ** -0.5)
+    if soft_cap:
+        scores = soft_cap * np.tanh(scores / soft_cap)
+    weights = softmax(np.where(mask, scores + bias, -np.inf))
     return np.einsum("hqs,shk->qhk", weights, exact(v)), weights
 
 

@@ -63,7 +63,7 @@ class ReferenceModel:
 
     def _feed_forward(self, name: str, x: Array) -> Array:
         wide = self.linear(f"{name}.ff.gate_up.weight", self.norm(f"{name}.ff_norm", x))
-        return self.linear(f"{name}.ff.down.weight", formulas.silu_mul(wide))
+        return self.linear(f"{name}.ff.down.weight", formulas.activate(wide, "silu", gated=True))
 
     def _encode_transformer(self, parts: list[Part]) -> Array:
         segment = np.repeat(np.arange(len(parts)), [len(part.ids) for part in parts])

@@ -146,7 +146,11 @@ class FakeForward:
         unlikely_id: int | None = None,
     ) -> None:
         self.config = SimpleNamespace(
-            vocab_size=vocab_size, max_positions=max_positions, encoder_mask="block_causal"
+            vocab_size=vocab_size,
+            source_vocab_size=None,
+            max_positions=max_positions,
+            target_positions=max_positions,
+            encoder_mask="block_causal",
         )
         self.pool = FakePool(pool_bytes)
         self.spread = spread

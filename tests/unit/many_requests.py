@@ -7,7 +7,7 @@ from dataclasses import replace
 from fake_forward import FakeForward, FakeMemory
 from hypothesis import strategies as st
 
-from duologue.engine.engine import EncodeItem, Engine, Finished, Progress
+from duologue.engine.engine import EncodeItem, Engine, Finished, Progress, SpecialIds
 from duologue.types import EngineOptions, Options
 
 EOS = 1
@@ -36,7 +36,7 @@ ACTIONS = st.lists(st.one_of(ADD, ADD, st.just("step"), st.integers(0, 9)), max_
 
 def make(options: EngineOptions | None = None, **settings) -> tuple[Engine, FakeForward]:
     forward = FakeForward(VOCAB, **settings)
-    return Engine(forward, EOS, options, clock=forward.clock), forward  # type: ignore[arg-type]
+    return Engine(forward, SpecialIds((EOS,)), options, clock=forward.clock), forward  # type: ignore[arg-type]
 
 
 class Ends:

@@ -162,7 +162,7 @@ def test_alternatives_are_the_other_hypotheses(model: Model) -> None:
 
 def test_a_translation_that_is_cut_says_so(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = model._runtime.engine
-    monkeypatch.setattr(engine, "_suppressed", [model.tokenizer.eos_id])
+    monkeypatch.setattr(engine, "_absent", [model.tokenizer.eos_id])
     result = model.translate("hello\nwhat time", "zh", options=GREEDY)
     assert result.finish_reason == "length"
     assert result.usage.produced_tokens == 12

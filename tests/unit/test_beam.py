@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duologue.engine.beam import BeamSearch
-from duologue.engine.engine import Engine
+from duologue.engine.engine import Engine, SpecialIds
 from duologue.engine.sampling import Scores, filter_repeats, log_softmax
-from duologue.engine.search import Hypothesis, SingleSearch
+from duologue.engine.search import Hypothesis, Prompt, SingleSearch
 from duologue.types import Options
 
 EOS = 1
@@ -29,7 +29,7 @@ def run(search: SingleSearch | BeamSearch, forward: FakeForward) -> list:
 
 def beam_steps(forward: FakeForward, memory: FakeMemory, options: Options) -> list:
     state = forward.start(memory)
-    return run(BeamSearch(state, (0,), EOS, options, record_attention=True), forward)
+    return run(BeamSearch(state, Prompt((0,), options, True), SpecialIds((EOS,))), forward)
 
 
 def every_hypothesis(forward: FakeForward, memory: FakeMemory, depth: int) -> list[Hypothesis]:
@@ -81,14 +81,18 @@ def test_beam_that_is_wide_enough_is_exhaustive_search(source, sizes, length_pen
 def test_beam_of_one_is_greedy_search(source, penalty, ngram) -> None:
     forward, memory = FakeForward(5), FakeMemory(tuple(source))
     options = Options(max_tokens=12, repetition_penalty=penalty, no_repeat_ngram_size=ngram)
-    greedy = run(SingleSearch(forward.start(memory), (0,), EOS, options, False), forward)
+    greedy = run(
+        SingleSearch(forward.start(memory), Prompt((0,), options), SpecialIds((EOS,))), forward
+    )
     assert beam_steps(forward, memory, options)[-1].finished.best == greedy[-1].finished.best
 
 
 def test_greedy_search_takes_the_likeliest_id_at_each_step() -> None:
     forward, memory = FakeForward(6), FakeMemory((3, 1))
     options = Options(max_tokens=20)
-    best = run(SingleSearch(forward.start(memory), (0,), EOS, options, False), forward)[-1].finished
+    best = run(
+        SingleSearch(forward.start(memory), Prompt((0,), options), SpecialIds((EOS,))), forward
+    )[-1].finished
     fed = [0]
     for idx in best.best.ids:
         assert idx == forward.logits_after(memory, fed).argmax()
@@ -131,7 +135,7 @@ def test_logprobs_are_those_of_the_model_also_under_a_repetition_penalty() -> No
     twins = {h.ids: h for h in every_hypothesis(forward, memory, 6)}
     assert best.token_logprobs == pytest.approx(twins[best.ids].token_logprobs, abs=1e-4)
     row = forward.logits_after(memory, [0])
-    assert not np.array_equal(filter_repeats(row, [0], options, EOS), row)
+    assert not np.array_equal(filter_repeats(row, [0], options, [EOS]), row)
 
 
 def test_more_patience_never_finds_a_worse_hypothesis() -> None:
@@ -147,7 +151,7 @@ def test_more_patience_never_finds_a_worse_hypothesis() -> None:
 
 @pytest.mark.parametrize("beam_size", [1, 3])
 def test_attention_has_one_row_per_produced_id(beam_size: int) -> None:
-    engine = Engine(FakeForward(5), EOS)  # type: ignore[arg-type]
+    engine = Engine(FakeForward(5), SpecialIds((EOS,)))  # type: ignore[arg-type]
     for source in range(8):
         memory = FakeMemory((source, 2, 3))
         options = Options(max_tokens=6, beam_size=beam_size)

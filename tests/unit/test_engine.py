@@ -7,7 +7,7 @@ from fake_forward import FakeForward, FakeMemory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duologue.engine.engine import Engine, Finished
+from duologue.engine.engine import Engine, Finished, SpecialIds
 from duologue.errors import EngineError
 from duologue.types import EngineOptions, Options
 
@@ -32,7 +32,7 @@ ADD = st.tuples(SOURCES, PREFIXES, OPTIONS)
 
 def make_engine(max_rows: int = 8) -> Engine:
     options = EngineOptions(max_rows)
-    return Engine(FakeForward(VOCAB), EOS, options, suppressed_ids=(0,))  # type: ignore[arg-type]
+    return Engine(FakeForward(VOCAB), SpecialIds((EOS,), (0,)), options)  # type: ignore[arg-type]
 
 
 def alone(request) -> Finished:
@@ -90,8 +90,8 @@ def test_greedy_progress_comes_token_by_token() -> None:
     assert progress[-1].finished is not None
 
 
-def test_suppressed_ids_are_never_produced() -> None:
-    engine = Engine(FakeForward(4), EOS, suppressed_ids=(0, EOS, 3))  # type: ignore[arg-type]
+def test_absent_ids_are_never_produced() -> None:
+    engine = Engine(FakeForward(4), SpecialIds((EOS,), (0, EOS, 3)))  # type: ignore[arg-type]
     for source in range(10):
         for options in (
             Options(max_tokens=5),
@@ -114,7 +114,7 @@ def test_a_seed_decides_a_sample_and_no_seed_means_a_fresh_one() -> None:
 
 def test_requests_run_together_in_one_step() -> None:
     forward = FakeForward(VOCAB)
-    engine = Engine(forward, EOS, EngineOptions(3), suppressed_ids=(EOS,))  # type: ignore[arg-type]
+    engine = Engine(forward, SpecialIds((EOS,), (EOS,)), EngineOptions(3))  # type: ignore[arg-type]
     for source in range(4):
         engine.add(FakeMemory((source,)), (0,), Options(max_tokens=2))
     while engine.step():
@@ -176,7 +176,7 @@ def test_closing_a_stream_frees_its_rows_at_the_next_step() -> None:
 
 
 def test_a_late_stream_gets_what_was_committed_before() -> None:
-    engine = Engine(FakeForward(VOCAB), EOS, suppressed_ids=(EOS,))  # type: ignore[arg-type]
+    engine = Engine(FakeForward(VOCAB), SpecialIds((EOS,), (EOS,)))  # type: ignore[arg-type]
     request_id = engine.add(FakeMemory((5,)), (0,), Options(max_tokens=6))
     engine.step()
     engine.step()
@@ -247,7 +247,7 @@ def test_a_source_that_fails_leaves_no_request_behind() -> None:
 
 def test_a_failing_step_ends_what_runs_and_the_engine_goes_on() -> None:
     forward = FakeForward(VOCAB)
-    engine = Engine(forward, EOS, EngineOptions(1), suppressed_ids=(EOS,))  # type: ignore[arg-type]
+    engine = Engine(forward, SpecialIds((EOS,), (EOS,)), EngineOptions(1))  # type: ignore[arg-type]
     running = engine.stream(engine.add(FakeMemory((1,)), (0,), Options(max_tokens=5)))
     waiting = engine.stream(engine.add(FakeMemory((2,)), (0,), Options(max_tokens=5)))
     first = next(running)

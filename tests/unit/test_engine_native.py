@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from duologue.checkpoint.weights import Weights, to_precision
 from duologue.config import ModelConfig
-from duologue.engine.engine import EncodeItem, Engine, Finished
+from duologue.engine.engine import EncodeItem, Engine, Finished, SpecialIds
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
 from duologue.engine.trie import score_labels
@@ -66,7 +66,7 @@ def memory_of(forward: Forward, ids: list[int]) -> Memory:
 def test_requests_that_join_and_leave_get_what_they_would_get_alone(
     forward: Forward, requests: list
 ) -> None:
-    engine = Engine(forward, EOS, EngineOptions(max_rows=6))
+    engine = Engine(forward, SpecialIds((EOS,)), EngineOptions(max_rows=6))
     expected = {}
     found: dict[int, Finished] = {}
 
@@ -78,9 +78,9 @@ def test_requests_that_join_and_leave_get_what_they_would_get_alone(
 
     for ids, prefix, options, num_steps in requests:
         memory = memory_of(forward, ids)
-        expected[engine.add(memory, prefix, options)] = Engine(forward, EOS).generate(
-            memory, prefix, options
-        )
+        expected[engine.add(memory, prefix, options)] = Engine(
+            forward, SpecialIds((EOS,))
+        ).generate(memory, prefix, options)
         for _ in range(num_steps):
             step()
     while step():
@@ -94,7 +94,7 @@ def test_requests_that_join_and_leave_get_what_they_would_get_alone(
 
 
 def test_sources_give_what_memories_that_were_encoded_before_give(forward: Forward) -> None:
-    engine = Engine(forward, EOS, EngineOptions(max_gap_ms=0))
+    engine = Engine(forward, SpecialIds((EOS,)), EngineOptions(max_gap_ms=0))
     sources = [EncodeItem([30, 31, 32], True), EncodeItem([40, 41]), EncodeItem([50] * 20)]
     options = Options(max_tokens=8)
     begun = engine.stream(engine.add(Memory.empty(), [20], Options(max_tokens=30)))
@@ -133,7 +133,7 @@ def test_a_request_needs_no_more_bytes_for_a_source_than_it_says(
 def test_a_request_takes_no_more_of_the_pool_than_it_says(
     forward: Forward, options: Options
 ) -> None:
-    engine = Engine(forward, EOS, suppressed_ids=[EOS])
+    engine = Engine(forward, SpecialIds((EOS,), (EOS,)))
     before = forward.pool.used_bytes
     bound = forward.request_bytes(20, 0, 0) + forward.request_bytes(0, 42, options.num_rows)
     sources = [EncodeItem([30] * 20)]
@@ -153,7 +153,9 @@ def test_two_thousand_requests_on_the_real_pool_end_once_each_and_leave_it_empty
     weights = to_precision(tiny_weights(config), "int8")
     page_bytes = 4 * 16 * config.d_model
     forward = Forward(config, weights, threads=1, cache_bytes=150 * page_bytes)
-    engine = Engine(forward, EOS, EngineOptions(max_rows=12, max_waiting=60, max_gap_ms=1))
+    engine = Engine(
+        forward, SpecialIds((EOS,)), EngineOptions(max_rows=12, max_waiting=60, max_gap_ms=1)
+    )
     draw = random.Random(8)
     ends: Counter[int] = Counter()
     reasons: Counter[str] = Counter()
@@ -200,7 +202,7 @@ def test_the_memory_of_another_model_is_refused_at_once(
 ) -> None:
     config = replace(tiny_config(forward.config.cell), d_model=2 * forward.config.d_model)
     foreign = memory_of(Forward(config, tiny_weights(config), threads=1), [30])
-    engine = Engine(forward, EOS)
+    engine = Engine(forward, SpecialIds((EOS,)))
     with pytest.raises(EngineError):
         engine.add(foreign, [20], Options())
     engine.check()
@@ -208,7 +210,7 @@ def test_the_memory_of_another_model_is_refused_at_once(
 
 def test_attention_rows_of_each_produced_id_sum_to_one(forward: Forward) -> None:
     memory = memory_of(forward, [30, 31, 32])
-    engine = Engine(forward, EOS, suppressed_ids=[EOS])
+    engine = Engine(forward, SpecialIds((EOS,), (EOS,)))
     for options in (Options(max_tokens=6), Options(max_tokens=6, beam_size=3)):
         finished = engine.generate(memory, [20, 21], options, record_attention=True)
         assert finished.attention is not None

@@ -11,7 +11,7 @@ from fake_forward import DOCUMENT, FakeEncoding, FakeForward, FakeMemory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duologue.engine.engine import EncodeItem, Engine
+from duologue.engine.engine import EncodeItem, Engine, SpecialIds
 from duologue.errors import EngineError
 from duologue.types import EngineOptions, Options
 
@@ -24,7 +24,7 @@ EMPTY = FakeMemory()
 def make(options: EngineOptions | None = None, **settings) -> tuple[Engine, FakeForward]:
     """An engine whose requests end at max_tokens, and what it computes with."""
     forward = FakeForward(VOCAB, unlikely_id=EOS, **settings)
-    return Engine(forward, EOS, options, clock=forward.clock), forward  # type: ignore[arg-type]
+    return Engine(forward, SpecialIds((EOS,)), options, clock=forward.clock), forward  # type: ignore[arg-type]
 
 
 def item(num_tokens: int, is_document: bool = False) -> EncodeItem:

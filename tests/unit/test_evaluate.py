@@ -14,7 +14,7 @@ import pytest
 
 from duologue.checkpoint.store import ModelInfo, load_model
 from duologue.config import ModelConfig
-from duologue.engine.engine import Engine
+from duologue.engine.engine import Engine, SpecialIds
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
 from duologue.errors import DataError, InputError
@@ -301,7 +301,7 @@ def test_forcing_what_greedy_search_said_gives_the_probabilities_it_said(
 ) -> None:
     model = load_model(tiny_model_folder(cell), "int8")
     forward = Forward(model.config, model.weights, threads=1)
-    engine = Engine(forward, model.tokenizer.eos_id)
+    engine = Engine(forward, SpecialIds((model.tokenizer.eos_id,)))
     prefix = prefix_ids(model.tokenizer, "reply")
     items, said = [], []
     for text in ("hello", "what time does the train leave"):

@@ -44,11 +44,12 @@ def conversation(forward: Forward) -> Memory:
 class Encoded:
     """Stands for native values where only lengths matter."""
 
+    length: int
     num_bytes: int = 0
 
 
 def segment(length: int, is_document: bool) -> Segment:
-    return Segment((1,) * length, is_document, 0, Encoded())  # type: ignore[arg-type]
+    return Segment((1,) * length, is_document, 0, Encoded(length))  # type: ignore[arg-type]
 
 
 # --- trimming -----------------------------------------------------------------------------------

@@ -180,10 +180,33 @@ def test_softmax_survives_scores_far_apart(isa: str) -> None:
 
 @every_isa
 @pytest.mark.parametrize("width", WIDTHS)
-def test_silu_mul_is_its_formula(isa: str, width: int) -> None:
+@pytest.mark.parametrize("activation", ["silu", "relu", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("gated", [True, False])
+def test_activate_is_its_formula(isa: str, width: int, activation: str, gated: bool) -> None:
     x = normal(13, 3, 2 * width, scale=8.0)
-    expected = formulas.silu_mul(x)
-    np.testing.assert_allclose(kernels.silu_mul(x, isa), expected, rtol=3e-6, atol=1e-12)
+    expected = formulas.activate(x, activation, gated)
+    # The normal distribution function of gelu is known to 2e-7, and x is up to 30.
+    tolerance = 1e-12 if activation in ("silu", "relu") else 2e-5
+    result = kernels.activate(x, activation, gated, isa)
+    np.testing.assert_allclose(result, expected, rtol=3e-6, atol=tolerance)
+
+
+@every_isa
+@pytest.mark.parametrize("width", WIDTHS)
+def test_soft_cap_is_its_formula(isa: str, width: int) -> None:
+    x = normal(14, 3, width, scale=60.0)
+    expected = 50 * np.tanh(formulas.exact(x) / 50)
+    np.testing.assert_allclose(kernels.soft_cap(x, 50.0, isa), expected, rtol=3e-6, atol=1e-5)
+
+
+@every_isa
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("shift", [0.0, 100.0])
+def test_layer_norm_is_its_formula(isa: str, width: int, shift: float) -> None:
+    x, weight, bias = normal(15, 3, width) + np.float32(shift), normal(16, width), normal(17, width)
+    expected = formulas.layer_norm(x, weight, bias, 1e-5)
+    result = kernels.layer_norm(x, weight, bias, 1e-5, isa)
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
 
 
 @every_isa
@@ -229,6 +252,36 @@ def test_attend_to_bf16_equals_attention_to_rounded_keys_and_values(
 
 
 @every_isa
+@pytest.mark.parametrize("store", ["f32", "bf16"])
+@pytest.mark.parametrize("num_tokens", [1, 16, 37])
+@pytest.mark.parametrize("group", [1, 3])
+def test_attend_with_all_that_families_add(
+    isa: str, store: str, num_tokens: int, group: int
+) -> None:
+    heads, head_dim, rows = 2 * group, 10, 6
+    q = formulas.round_to_bf16(normal(18, rows, heads * head_dim))
+    keys, values = (normal(seed, num_tokens, 2 * head_dim) for seed in (19, 20))
+    by_distance = normal(21, heads, num_tokens + rows - 1)
+    if num_tokens > rows:
+        by_distance[:, :2] = -np.inf  # outside of a window
+    distances = np.arange(num_tokens)[None] - np.arange(rows)[:, None] + rows - 1
+    stored = (keys, values)
+    if store == "bf16":
+        stored = tuple(formulas.round_to_bf16(part) for part in stored)
+    split = [part.reshape(len(part), -1, head_dim) for part in (q, *stored)]
+    expected, _ = formulas.attend(
+        *split,
+        np.ones((rows, num_tokens), dtype=bool),
+        scale=0.7,
+        soft_cap=3.0,
+        bias=by_distance[:, distances],
+    )
+    result = kernels.attend(q, keys, values, [num_tokens], heads, isa, store, 0.7, 3.0, by_distance)
+    tolerance = 2**-7 if isa.endswith("bf16") and store == "bf16" else 4e-6
+    np.testing.assert_allclose(result, expected.reshape(q.shape), rtol=1e-5, atol=tolerance)
+
+
+@every_isa
 def test_attend_to_nothing_is_zero(isa: str) -> None:
     q, nothing = normal(18, 5, 8), np.zeros((0, 8), np.float32)
     assert not kernels.attend(q, nothing, nothing, [], 2, isa).any()
@@ -268,7 +321,10 @@ def test_gru_cell_is_its_formula(isa: str, width: int) -> None:
 @every_isa
 def test_extreme_gates_saturate_without_nan(isa: str) -> None:
     x = np.array([[1e30, -1e30, 100.0, -100.0, 1.0, 1.0, 1.0, 1.0]], dtype=np.float32)
-    np.testing.assert_allclose(kernels.silu_mul(x, isa)[0], [1e30, 0, 100, 0], rtol=1e-6, atol=1e-4)
+    for activation in ("silu", "relu", "gelu", "gelu_tanh"):
+        result = kernels.activate(x, activation, True, isa)[0]
+        np.testing.assert_allclose(result, [1e30, 0, 100, 0], rtol=1e-6, atol=1e-4)
+    np.testing.assert_array_equal(kernels.soft_cap(x[:, :4], 2.0, isa)[0], [2, -2, 2, -2])
 
 
 X = np.ones((2, 4), np.float32)
@@ -289,7 +345,12 @@ WRONG_SHAPES = {
     "linear_s4": lambda: kernels.linear_s4(X, np.ones((3, 4), np.uint8), X[:, :1].copy(), 1, ISA),
     "linear_s8 scale": lambda: kernels.linear_s8(X, X.astype(np.int8), X[0], 1, ISA),
     "rms_norm": lambda: kernels.rms_norm(X, np.ones(5, np.float32), 1e-6, ISA),
-    "silu_mul": lambda: kernels.silu_mul(np.ones((1, 3), np.float32), ISA),
+    "layer_norm": lambda: kernels.layer_norm(X, X[0], np.ones(5, np.float32), 1e-6, ISA),
+    "activate": lambda: kernels.activate(np.ones((1, 3), np.float32), "silu", True, ISA),
+    "another activation": lambda: kernels.activate(X, "elu", True, ISA),
+    "attend with too much bias": lambda: kernels.attend(
+        X, X, X, [2], 2, ISA, bias=np.ones((2, 18), np.float32)
+    ),
     "rotate": lambda: kernels.rotate(X, X[0], X[0], 1, ISA),
     "attend": lambda: kernels.attend(X, X, X, [3], 2, ISA),
     "attend with another store": lambda: kernels.attend(X, X, X, [2], 2, ISA, "f16"),

@@ -373,7 +373,7 @@ def test_decode_step_refuses_wrong_batches_and_changes_nothing(forward: Forward)
 def test_decode_step_refuses_to_pass_max_positions(forward: Forward) -> None:
     state = forward.start(Memory.empty())
     decode(forward, state, [1] * forward.config.max_positions)
-    with pytest.raises(EngineError, match="max_positions, 64"):
+    with pytest.raises(EngineError, match="target_positions, 64"):
         forward.decode_step([state], [1])
 
 
@@ -404,8 +404,9 @@ def test_none_is_no_segment_and_no_state(forward: Forward) -> None:
 def test_attention_is_only_there_when_asked_for(forward: Forward) -> None:
     state = forward.start(Memory.empty())
     assert not state.record_attention
-    with pytest.raises(ValueError, match="record_attention"):
-        state.attention()
+    for recorded in (state.attention, state.head_attention):
+        with pytest.raises(ValueError, match="not started to record that"):
+            recorded()
 
 
 def test_unfitting_weights_are_all_listed(

@@ -10,9 +10,9 @@ from fake_forward import FakeForward, FakeMemory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duologue.engine.engine import Engine, Finished
+from duologue.engine.engine import Engine, Finished, SpecialIds
 from duologue.engine.sampling import Scores
-from duologue.engine.search import SingleSearch
+from duologue.engine.search import Prompt, SingleSearch
 from duologue.types import Options
 
 EOS = 1
@@ -20,8 +20,8 @@ VOCAB = 6
 SAMPLES = Options(max_tokens=9, temperature=1.5, num_hypotheses=4, seed=7)
 
 
-def make_engine(suppressed_ids: tuple[int, ...] = (0,)) -> Engine:
-    return Engine(FakeForward(VOCAB), EOS, suppressed_ids=suppressed_ids)  # type: ignore[arg-type]
+def make_engine(absent_ids: tuple[int, ...] = (0,)) -> Engine:
+    return Engine(FakeForward(VOCAB), SpecialIds((EOS,), absent_ids))  # type: ignore[arg-type]
 
 
 def sample(options: Options, source: int = 2) -> Finished:
@@ -104,7 +104,7 @@ def test_the_first_sample_is_streamed_and_the_end_waits_for_all() -> None:
 
 def test_rows_of_samples_that_ended_leave_the_step() -> None:
     forward = FakeForward(VOCAB)
-    engine = Engine(forward, EOS, suppressed_ids=(0,))  # type: ignore[arg-type]
+    engine = Engine(forward, SpecialIds((EOS,), (0,)))  # type: ignore[arg-type]
     found = engine.generate(FakeMemory((2,)), (0, 3), SAMPLES).hypotheses
     fed = [len(hypothesis.ids) + (hypothesis.finish_reason == "stop") for hypothesis in found]
     expected = [sum(count > step for count in fed) for step in range(max(fed))]
@@ -114,7 +114,7 @@ def test_rows_of_samples_that_ended_leave_the_step() -> None:
 
 def test_samples_share_the_memory_of_their_request() -> None:
     forward, memory = FakeForward(VOCAB), FakeMemory((2, 4))
-    search = SingleSearch(forward.start(memory), (0, 3), EOS, SAMPLES, False)
+    search = SingleSearch(forward.start(memory), Prompt((0, 3), SAMPLES), SpecialIds((EOS,)))
     for num_rows in (1, 1, 4):
         assert len(search.states) == num_rows
         assert all(state.memory is memory for state in search.states)  # type: ignore[attr-defined]

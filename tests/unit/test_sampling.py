@@ -76,14 +76,14 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(logits: np.ndarray, p: floa
 def test_repetition_penalty_lowers_produced_ids_whatever_their_sign() -> None:
     options = Options(repetition_penalty=2.0)
     logits = np.array([4.0, -4.0, 4.0, 1.0], np.float32)
-    filtered = filter_repeats(logits, [0, 1, 1], options, eos_id=3)
+    filtered = filter_repeats(logits, [0, 1, 1], options, eos_ids=[3])
     assert filtered.tolist() == [2.0, -8.0, 4.0, 1.0]
     assert logits.tolist() == [4.0, -4.0, 4.0, 1.0], "the input was changed"
 
 
 def test_repeat_filters_leave_the_end_token_alone() -> None:
     options = Options(repetition_penalty=2.0, no_repeat_ngram_size=1)
-    filtered = filter_repeats(np.ones(3, np.float32), [0, 2], options, eos_id=2)
+    filtered = filter_repeats(np.ones(3, np.float32), [0, 2], options, eos_ids=[2])
     assert filtered.tolist() == [-np.inf, 1.0, 1.0]
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from fake_forward import FakeForward, FakeMemory
 
-from duologue.engine.engine import Engine
+from duologue.engine.engine import Engine, SpecialIds
 from duologue.engine.request import Progress
 from duologue.engine.turns import Mailbox, Turns
 from duologue.types import EngineOptions, Options
@@ -36,7 +36,7 @@ def until(condition) -> None:
 
 def test_waiting_threads_are_not_woken_by_steps_that_bring_them_nothing() -> None:
     forward = FakeForward(6, unlikely_id=EOS)
-    engine = Engine(forward, EOS, EngineOptions(max_rows=1))  # type: ignore[arg-type]
+    engine = Engine(forward, SpecialIds((EOS,)), EngineOptions(max_rows=1))  # type: ignore[arg-type]
     num_threads, num_steps = 20, 50
     counts: list[int] = []
     first = engine.stream(engine.add(FakeMemory(), (0,), Options(max_tokens=num_steps)))
@@ -130,7 +130,7 @@ def test_the_turn_survives_a_step_that_fails_and_a_wait_that_is_interrupted() ->
 
 
 def test_a_request_cannot_end_before_its_reader_is_there(monkeypatch) -> None:
-    engine = Engine(FakeForward(6, unlikely_id=EOS), EOS)  # type: ignore[arg-type]
+    engine = Engine(FakeForward(6, unlikely_id=EOS), SpecialIds((EOS,)))  # type: ignore[arg-type]
     subscribe = engine._subscribe
 
     def after_a_step(request_id: int, mailbox: Mailbox) -> None:

@@ -100,7 +100,7 @@ def check_weights(weights: Weights, config: ModelConfig, where: str) -> None:
         for name, weight in sorted(weights.items())
         if isinstance(weight, Int4Weight) and weight.shape != spec[name]
     ]
-    _raise({"misshapen": misshapen}, where)
+    raise_faults({"misshapen": misshapen}, where)
 
 
 def check_tensors(tensors: Tensors, config: ModelConfig, where: str) -> None:
@@ -131,7 +131,7 @@ def check_tensors(tensors: Tensors, config: ModelConfig, where: str) -> None:
             name for name, shape in spec.items() if _has_rest(tensors.get(name), shape)
         ],
     }
-    _raise(faults, where)
+    raise_faults(faults, where)
 
 
 def _expected(
@@ -179,7 +179,8 @@ def _has_rest(tensor: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> bool:
     return is_fitting and bool((tensor[:, -1] >> np.uint8(4) != 8).any())
 
 
-def _raise(faults: dict[str, list[str]], where: str) -> None:
+def raise_faults(faults: dict[str, list[str]], where: str) -> None:
+    """Raise one CheckpointError that lists all faults, if there are any: kind -> what has it."""
     problems = [f"{kind}: {listed(names)}" for kind, names in faults.items() if names]
     if problems:
         raise CheckpointError(f"{where}: the weights do not fit config.json: {'; '.join(problems)}")

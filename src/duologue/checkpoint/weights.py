@@ -3,6 +3,7 @@
 Weight                             a float32 array, or one of:
 Bf16Weight, Int8Weight, Int4Weight   matrices that are kept in fewer bits
 to_precision                       converts a whole model; dequantize gives one weight in float32
+from_rows                          makes one weight of rows that come in pieces
 precision_of                       which precision each matrix has in a model of some precision
 
     f32    everything in float32
@@ -17,9 +18,9 @@ biases) are float32 always. Knows nothing of files.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -144,6 +145,41 @@ def _convert(weight: Weight, precision: Precision) -> Weight:
         return weight
     exact = dequantize(weight)
     return exact if precision == "f32" else _ROUND[precision](exact)
+
+
+def from_rows(shape: tuple[int, ...], precision: Precision, rows: Iterable[Float32]) -> Weight:
+    """A weight of `shape` in `precision`, whose rows come in pieces from the first to the last.
+
+    No more than one piece is held in float32, unless that is the precision. Vectors are float32.
+    """
+    whole: list[npt.NDArray[Any]] = []
+    begin = 0
+    for piece in rows:
+        rounded = _convert(piece, precision)
+        parts = _arrays(rounded)
+        if not whole:
+            whole = [np.empty((shape[0], *part.shape[1:]), part.dtype) for part in parts]
+        for target, part in zip(whole, parts, strict=True):
+            target[begin : begin + len(part)] = part
+        begin += len(piece)
+    if len(shape) < 2 or precision == "f32":
+        return whole[0]
+    if precision == "bf16":
+        return Bf16Weight(whole[0])
+    if precision == "int8":
+        return Int8Weight(whole[0], whole[1])
+    return Int4Weight(whole[0], whole[1], shape[1])
+
+
+def _arrays(weight: Weight) -> tuple[npt.NDArray[Any], ...]:
+    """The arrays of a weight, each with a row for each of its rows."""
+    if isinstance(weight, Bf16Weight):
+        return (weight.bits,)
+    if isinstance(weight, Int8Weight):
+        return weight.values, weight.scale
+    if isinstance(weight, Int4Weight):
+        return weight.nibbles, weight.scale
+    return (weight,)
 
 
 # --- rounding one matrix -----------------------------------------------------------------------

@@ -1,28 +1,26 @@
 """Beam search on the same decoding step: n-best lists, and streaming while it searches.
 
-Ranking is logprob / length ** length_penalty, where the length counts the end token; hypotheses
-that max_tokens cut compete with those that ended by themselves. The search ends at
-beam_size * patience finished hypotheses (Kasai et al. 2022, arXiv:2204.05424, section 2). An end
-token counts only among the beam_size best candidates of a step, which makes a beam of one the
-same as greedy search.
+Ranking is logprob / length ** length_penalty, where the length counts the end token and forced
+ids; hypotheses that max_tokens cut compete with those that ended by themselves. With
+early_stopping the search ends at beam_size * patience finished hypotheses (Kasai et al. 2022,
+arXiv:2204.05424, section 2). Without, the beam_size best finished ones are kept, and it ends when
+the best beam, ranked at its present length, does not beat the worst of them. At patience 1 both
+are the rules of transformers, so that published settings find the same hypotheses.
+
+An end token counts only among the beam_size best candidates of a step, which makes a beam of one
+the same as greedy search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from duologue.engine.sampling import (
-    Floats,
-    Scores,
-    filter_repeats,
-    has_repeat_filter,
-    lower_bounds,
-)
-from duologue.engine.search import Finished, Hypothesis, Search, Step
-from duologue.types import FinishReason, Options
+from duologue.engine.rules import SpecialIds
+from duologue.engine.sampling import Floats, Scores, lower_bounds
+from duologue.engine.search import Finished, Hypothesis, Prompt, Search, Step
+from duologue.types import FinishReason
 
 if TYPE_CHECKING:
     from duologue.engine.forward import DecoderState
@@ -56,51 +54,57 @@ class _Ended(NamedTuple):
 class BeamSearch(Search):
     """The beam_size best continuations at each step, best first; one row each."""
 
-    def __init__(
-        self,
-        state: DecoderState,
-        prefix_ids: Sequence[int],
-        eos_id: int,
-        options: Options,
-        record_attention: bool,
-    ) -> None:
-        super().__init__(state, prefix_ids, eos_id, options, record_attention)
+    def __init__(self, state: DecoderState, prompt: Prompt, special: SpecialIds) -> None:
+        super().__init__(state, prompt, special)
+        self._num_forced = len(prompt.constraints.forced_ids)
         self._beams = [_Beam((), (), 0.0)]
         self._ended: list[_Ended] = []
         self._num_committed = 0
-        self._has_filter = has_repeat_filter(options)
 
     def _decide(self, scores: Scores, first: int) -> Step:
         size = self._options.beam_size
         grown: list[_Candidate] = []
         for rank, candidate in enumerate(self._candidates(scores, first)):
-            if candidate.idx != self._eos_id:
+            if candidate.idx not in self._eos_ids:
                 grown.append(candidate)
             elif rank < size:
                 self._end(candidate)
         beams = [self._extended(candidate) for candidate in grown[:size]]
-        enough = len(self._ended) >= size * self._options.patience
-        if not enough and beams and len(beams[0].ids) == self._options.max_tokens:
+        if beams and len(beams[0].ids) == self._options.max_tokens:
             for candidate, beam in zip(grown, beams, strict=False):
                 self._cut(candidate.row, beam)
             beams = []
-        if enough or not beams:
+        if not beams or self._is_enough(beams[0]):
             return self._finish()
         self._beams = beams
         self._follow([candidate.row for candidate in grown[:size]])
         return self._progress()
 
+    def _is_enough(self, best: _Beam) -> bool:
+        """Whether nothing better is to be expected of the beams, the first of which is `best`."""
+        size = self._options.beam_size
+        if self._options.early_stopping:
+            return len(self._ended) >= size * self._options.patience
+        self._ended = sorted(self._ended, key=lambda end: -end.rank)[:size]
+        if len(self._ended) < size:
+            return False
+        return self._rank(best.score, len(best.ids)) <= self._ended[-1].rank
+
+    def _rank(self, score: float, num_scored: int) -> float:
+        length = num_scored + self._num_forced
+        return float(score / length**self._options.length_penalty)
+
     def _candidates(self, scores: Scores, first: int) -> list[_Candidate]:
-        """The 2 * beam_size best continuations, best first; enough even if half of them end."""
+        """The best continuations, best first: beam_size, and as many again for each end token."""
         logits = scores.logits[first : first + len(self._beams)]
-        if self._has_filter:
+        if self._filter.acts_on(len(self._beams[0].ids)):
             logits = np.stack(
                 [
-                    filter_repeats(row, beam.ids, self._options, self._eos_id)
+                    self._filter.apply(row, beam.ids)
                     for row, beam in zip(logits, self._beams, strict=True)
                 ]
             )
-        wanted = 2 * self._options.beam_size
+        wanted = (1 + len(self._eos_ids)) * self._options.beam_size
         # What is not among the wanted best of its own row is not among the wanted best of all.
         bounds = np.maximum(lower_bounds(logits, wanted), np.finfo(np.float32).min)
         rows, ids = np.divmod(np.flatnonzero(logits >= bounds[:, None]), logits.shape[1])
@@ -141,7 +145,7 @@ class BeamSearch(Search):
         self._add_ended(row, hypothesis, beam.score)
 
     def _add_ended(self, row: int, hypothesis: Hypothesis, score: float) -> None:
-        rank = score / hypothesis.num_scored**self._options.length_penalty
+        rank = self._rank(score, hypothesis.num_scored)
         attention = self._attention(self.states[row], len(hypothesis.ids))
         self._ended.append(_Ended(rank, hypothesis, attention))
 

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 from duologue.engine.request import (
     EncodeItem,
     Progress,
-    Prompt,
     Request,
     Status,
     most_bytes,
     require_possible,
 )
+from duologue.engine.rules import FREE, Constraints, SpecialIds
 from duologue.engine.scheduler import Scheduler
-from duologue.engine.search import Finished, Hypothesis
+from duologue.engine.search import Finished, Hypothesis, Prompt
 from duologue.engine.turns import Mailbox, Turns
 from duologue.errors import EngineError
 from duologue.types import EngineOptions, FinishReason, Options
@@ -38,31 +38,37 @@ if TYPE_CHECKING:
     from duologue.engine.forward import Forward
     from duologue.engine.memory import Memory
 
-__all__ = ["EncodeItem", "Engine", "Finished", "Hypothesis", "Progress"]
+__all__ = [
+    "Constraints",
+    "EncodeItem",
+    "Engine",
+    "Finished",
+    "Hypothesis",
+    "Progress",
+    "SpecialIds",
+]
 
 
 class Engine:
     """Decodes requests together; see the module docstring.
 
-    forward          encoder-decoder arithmetic
-    eos_id           ends a hypothesis
-    options          how much is done at the same time; None: types.EngineOptions()
-    suppressed_ids   ids that are never produced, such as padding and roles
-    clock            seconds, from any beginning
+    forward  encoder-decoder arithmetic
+    special  what ends a hypothesis, and what is never produced
+    options  how much is done at the same time; None: types.EngineOptions()
+    clock    seconds, from any beginning
     """
 
     def __init__(
         self,
         forward: Forward,
-        eos_id: int,
+        special: SpecialIds,
         options: EngineOptions | None = None,
-        suppressed_ids: Sequence[int] = (),
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._forward = forward
-        self._eos_id = eos_id
+        self._special = special
         self._options = options or EngineOptions()
-        self._suppressed = [idx for idx in suppressed_ids if idx != eos_id]
+        self._absent = [idx for idx in special.absent_ids if idx not in special.eos_ids]
         self._clock = clock
         self._delivered_s = clock()  # when the tokens of the last decoding step went out
         self._turns = Turns()  # its lock guards all of the following
@@ -81,18 +87,20 @@ class Engine:
         record_attention: bool = False,
         sources: Sequence[EncodeItem] = (),
         client: str = "",
+        constraints: Constraints = FREE,
     ) -> int:
         """Queue a request and return its id.
 
-        prefix_ids  what the decoder is told first; at least one id
-        sources     segments to be encoded after `memory` before decoding starts, between the steps
-                    of others; Finished.memory then holds them
-        client      whom it is for: clients get their turns one after another
+        prefix_ids   what the decoder is told first; at least one id
+        sources      segments to be encoded after `memory` before decoding starts, between the steps
+                     of others; Finished.memory then holds them
+        client       whom it is for: clients get their turns one after another
+        constraints  forced ids and a rule of the caller's
 
         Raises EngineError, with the sizes, if the request could never be served, for ids that do
         not exist, and for the memory of another model; OverloadedError if too many wait already.
         """
-        prompt = Prompt(tuple(prefix_ids), options, record_attention)
+        prompt = Prompt(tuple(prefix_ids), options, record_attention, constraints)
         items = [EncodeItem(tuple(ids), is_document) for ids, is_document in sources]
         require_possible(self._forward.config, memory, prompt, items)
         if memory.num_tokens:
@@ -200,7 +208,7 @@ class Engine:
         return [] if request.sources else self._start(request)
 
     def _start(self, request: Request) -> list[Progress]:
-        request.start(self._forward, self._eos_id)
+        request.start(self._forward, self._special)
         self._scheduler.run(request)
         if request.reached_memory is None:
             return []
@@ -217,7 +225,7 @@ class Engine:
         logits = self._forward.decode_step(
             [state for search in searches for state in search.states], next_ids
         )
-        scores = self._forward.score(logits, self._suppressed)
+        scores = self._forward.score(logits, self._absent).without(self._special.suppressed_ids)
         progress: list[Progress] = []
         first = 0
         for (request, _), search, rows in zip(running, searches, num_rows, strict=True):
@@ -266,11 +274,14 @@ class Engine:
         record_attention: bool = False,
         sources: Sequence[EncodeItem] = (),
         client: str = "",
+        constraints: Constraints = FREE,
     ) -> Generator[Progress, None, None]:
         """Add and stream in one: no other thread's step can end the request in between."""
         with self._turns.lock:
             return self.stream(
-                self.add(memory, prefix_ids, options, record_attention, sources, client)
+                self.add(
+                    memory, prefix_ids, options, record_attention, sources, client, constraints
+                )
             )
 
     def _stream(self, request_id: int, mailbox: Mailbox) -> Generator[Progress, None, None]:
@@ -316,15 +327,21 @@ class Engine:
         record_attention: bool = False,
         sources: Sequence[EncodeItem] = (),
         client: str = "",
+        constraints: Constraints = FREE,
     ) -> Finished:
         """Decode one request to its end; what it returns always has a best hypothesis."""
-        stream = self.open_stream(memory, prefix_ids, options, record_attention, sources, client)
+        stream = self.open_stream(
+            memory, prefix_ids, options, record_attention, sources, client, constraints
+        )
         finished = [progress.finished for progress in stream][-1]
         assert finished is not None  # the last progress of a stream says so
         return finished
 
     def generate_batch(
-        self, sources: Iterable[tuple[Memory, Sequence[int]]], options: Options
+        self,
+        sources: Iterable[tuple[Memory, Sequence[int]]],
+        options: Options,
+        constraints: Constraints = FREE,
     ) -> list[Finished]:
         """Decode many (memory, prefix) pairs together; results in their order.
 
@@ -340,7 +357,7 @@ class Engine:
             while True:
                 for memory, prefix_ids in islice(remaining, room + len(finished) - len(order)):
                     with self._turns.lock:  # no other thread's step can end it in between
-                        order.append(self.add(memory, prefix_ids, options))
+                        order.append(self.add(memory, prefix_ids, options, constraints=constraints))
                         self._subscribe(order[-1], mailbox)
                 if len(finished) == len(order):
                     return [finished[request_id] for request_id in order]

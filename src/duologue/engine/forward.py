@@ -1,7 +1,8 @@
 """Encode a turn, decode a step: the native module behind three calls.
 
-Forward            .encode appends to a memory, .start begins to decode one, .decode_step goes on
-Encoding           a segment that is encoded in pieces; made by Forward.begin_encode
+Forward            .encode appends to a memory, .encode_frames makes one of speech, .start begins to
+                   decode one, .decode_step goes on
+Encoding           a segment that is encoded in pieces; made by Forward.begin_encode(_frames)
 Pool               where segments and decoder states lie, and how much of it is taken
 DecoderState       what one decoding row carries; made by .start and .fork, described in _native.pyi
 
@@ -123,6 +124,25 @@ class Forward:
             raise EngineError(str(error)) from None
         return Encoding(native, tuple(ids), memory, is_document)
 
+    def encode_frames(self, frames: npt.NDArray[np.float32]) -> Memory:
+        """The memory of a stretch of speech: log-mel frames [n, mel_bins], two for each token.
+
+        Raises EngineError for no frames, more than 2 * max_positions, the wrong number of bins, a
+        model that does not hear, or a cache that is full.
+        """
+        encoding = self.begin_encode_frames(frames)
+        while not encoding.advance():
+            pass
+        return encoding.memory
+
+    def begin_encode_frames(self, frames: npt.NDArray[np.float32]) -> Encoding:
+        """What encode_frames does, in pieces; raises what it raises. Nothing is computed yet."""
+        try:
+            native = self._model.begin_encode_frames(np.ascontiguousarray(frames, np.float32))
+        except (ValueError, _native.CacheFullError) as error:
+            raise EngineError(str(error)) from None
+        return Encoding(native, (), Memory.empty(), is_document=False)
+
     def restore(
         self, arrays: tuple[Any, Any], num_tokens: int, start: int, is_document: bool
     ) -> _native.Segment:
@@ -149,17 +169,25 @@ class Forward:
             return page * source + (state if num_source_tokens else 0)
         layers = config.num_decoder_layers
         rows = num_rows * (target + 1) if target else 0
-        return page * (source * (config.num_encoder_layers + layers) + rows * layers)
+        # Where the encoder sees everything, its keys and values live for one layer only.
+        kept = 1 if config.encoder_mask == "full" else config.num_encoder_layers
+        return page * (source * (kept + layers) + rows * layers)
 
-    def start(self, memory: Memory, record_attention: bool = False) -> DecoderState:
+    def start(
+        self,
+        memory: Memory,
+        record_attention: bool = False,
+        recorded_heads: Sequence[tuple[int, int]] = (),
+    ) -> DecoderState:
         """A decoder that was fed nothing yet and reads `memory`; copies nothing.
 
         record_attention  keep the cross-attention weights for DecoderState.attention
-        Raises EngineError for the memory of another model.
+        recorded_heads    (layer, head): keep these heads' instead, for DecoderState.head_attention
+        Raises EngineError for the memory of another model, or a head that there is not.
         """
         encoded = [segment.encoded for segment in memory.segments]
         try:
-            return self._model.start(encoded, record_attention)
+            return self._model.start(encoded, record_attention, list(recorded_heads))
         except ValueError as error:
             raise EngineError(str(error)) from None
 
@@ -172,7 +200,7 @@ class Forward:
         ids     B token ids
 
         Raises EngineError, and changes nothing, for a state of another model or twice the same,
-        an unknown id, a state that has reached max_positions, or a cache that is full.
+        an unknown id, a state that has reached target_positions, or a cache that is full.
         """
         try:
             return self._model.decode_step(states, ids)
@@ -203,7 +231,7 @@ class Encoding:
             encoded = self._native.segment()
             segment = Segment(self._ids, self._is_document, encoded.start, encoded)
             self._memory = Memory(
-                (*self._earlier.segments, segment), len(self._ids), self._earlier.num_tokens
+                (*self._earlier.segments, segment), segment.num_tokens, self._earlier.num_tokens
             )
         return self._memory is not None
 

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from duologue import _native
     from duologue.engine.forward import Forward
 
-FORMAT = "duologue.memory.v2"
+FORMAT = "duologue.memory.v3"
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One encoded turn or document.
+    """One encoded turn, document or stretch of speech.
 
-    ids          token ids, the role token first
+    ids          token ids, the role token first; none of speech
     is_document  encoded by itself, from position 0
     start        position of the first token
     encoded      native values, shared by all memories that hold the segment
@@ -45,6 +45,11 @@ class Segment:
     is_document: bool
     start: int
     encoded: _native.Segment = field(compare=False, repr=False)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that a decoder can attend to."""
+        return self.encoded.length
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Memory:
     @property
     def num_tokens(self) -> int:
         """Tokens in all segments."""
-        return sum(len(segment.ids) for segment in self.segments)
+        return sum(segment.num_tokens for segment in self.segments)
 
     @property
     def num_bytes(self) -> int:
@@ -84,7 +89,7 @@ class Memory:
         kept: list[Segment] = []
         for segment in self.segments:
             if excess > 0 and not segment.is_document:
-                excess -= len(segment.ids)
+                excess -= segment.num_tokens
             else:
                 kept.append(segment)
         return Memory(tuple(kept))
@@ -96,6 +101,7 @@ class Memory:
         Raises CheckpointError if the file cannot be written.
         """
         tensors: dict[str, npt.NDArray[Any]] = {
+            "length": np.array([segment.num_tokens for segment in self.segments], dtype=np.int64),
             "start": np.array([segment.start for segment in self.segments], dtype=np.int64),
             "is_document": np.array([segment.is_document for segment in self.segments], dtype=bool),
         }
@@ -131,15 +137,21 @@ class Memory:
 
 
 def _read_segments(file: Any, forward: Forward) -> Iterator[Segment]:
-    starts, documents = file.get_tensor("start"), file.get_tensor("is_document")
-    if starts.ndim != 1 or starts.shape != documents.shape:
-        raise ValueError("start and is_document do not fit each other")
-    for index, (start, is_document) in enumerate(zip(starts, documents, strict=True)):
+    names = ("length", "start", "is_document")
+    lengths, starts, documents = (file.get_tensor(name) for name in names)
+    if starts.ndim != 1 or not lengths.shape == starts.shape == documents.shape:
+        raise ValueError(f"{', '.join(names)} do not fit each other")
+    for index, (length, start, is_document) in enumerate(
+        zip(lengths, starts, documents, strict=True)
+    ):
         ids = file.get_tensor(f"{index}.ids")
         if ids.dtype != np.int64 or ids.ndim != 1:
             raise ValueError(f"the ids of segment {index} are no ids")
+        is_speech = forward.config.front_end == "mel"
+        if len(ids) != (0 if is_speech else length):
+            raise ValueError(f"segment {index} has {len(ids)} ids for {length} tokens")
         arrays = file.get_tensor(f"{index}.pages"), file.get_tensor(f"{index}.carried")
-        encoded = forward.restore(arrays, len(ids), int(start), bool(is_document))
+        encoded = forward.restore(arrays, int(length), int(start), bool(is_document))
         yield Segment(tuple(ids.tolist()), encoded.is_document, encoded.start, encoded)
 
 

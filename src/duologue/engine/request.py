@@ -2,7 +2,6 @@
 
 EncodeItem   a segment that is to be encoded before decoding starts
 Progress     what a step brought a request
-Prompt       what the decoder is told, and how to decode
 Request      a prompt on its way: waiting, encoding, running, finished
 
 require_possible   refuses what can never be encoded or decoded
@@ -19,9 +18,10 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from duologue.engine.beam import BeamSearch
-from duologue.engine.search import Finished, Hypothesis, Search, SingleSearch
+from duologue.engine.rules import SpecialIds
+from duologue.engine.search import Finished, Hypothesis, Prompt, Search, SingleSearch
 from duologue.errors import EngineError
-from duologue.types import FinishReason, Options
+from duologue.types import FinishReason
 
 if TYPE_CHECKING:
     from duologue.config import ModelConfig
@@ -57,40 +57,27 @@ class Progress:
     memory: Memory | None = None
 
 
-class Prompt(NamedTuple):
-    """What the decoder is told first, and how it is to go on."""
-
-    prefix_ids: tuple[int, ...]
-    options: Options
-    record_attention: bool = False
-
-    @property
-    def num_target_tokens(self) -> int:
-        """Most tokens that a row is fed."""
-        return len(self.prefix_ids) + self.options.max_tokens
-
-
 def require_possible(
     config: ModelConfig, memory: Memory, prompt: Prompt, sources: Sequence[EncodeItem]
 ) -> None:
     """Raise EngineError, with the sizes, for what no model of these sizes can encode or decode."""
-    limit = config.max_positions
     if not prompt.prefix_ids:
         raise EngineError("the decoder's prefix is empty")
-    _require_known("the prefix", prompt.prefix_ids, config.vocab_size)
+    _require_known("the prefix", prompt.fed_ids, config.vocab_size)
     for source in sources:
         if not source.ids:
             raise EngineError("a source to encode is empty")
-        _require_known("a source", source.ids, config.vocab_size)
-    if prompt.num_target_tokens > limit:
+        _require_known("a source", source.ids, config.source_vocab_size or config.vocab_size)
+    if prompt.num_target_tokens > config.target_positions:
         raise EngineError(
-            f"a prefix of {len(prompt.prefix_ids)} tokens and max_tokens "
-            f"{prompt.options.max_tokens} are more than the model's {limit} positions"
+            f"a prefix of {len(prompt.fed_ids)} tokens and max_tokens {prompt.options.max_tokens} "
+            f"are more than the model's {config.target_positions} positions"
         )
     num_tokens = memory.num_tokens + sum(len(source.ids) for source in sources)
-    if num_tokens > limit:
+    if num_tokens > config.max_positions:
         raise EngineError(
-            f"the memory has {num_tokens} tokens, sources included, the model reads at most {limit}"
+            f"the memory has {num_tokens} tokens, sources included, the model reads at most "
+            f"{config.max_positions}"
         )
 
 
@@ -174,12 +161,11 @@ class Request:
             self.sources.popleft()
             self.claimed_bytes = max(0, self.memory.num_bytes - self._given_bytes)
 
-    def start(self, forward: Forward, eos_id: int) -> None:
+    def start(self, forward: Forward, special: SpecialIds) -> None:
         """Begin to search. Raises EngineError for the memory of another model."""
-        prefix_ids, options, record_attention = self.prompt
-        state = forward.start(self.memory, record_attention=record_attention)
-        kind = BeamSearch if options.beam_size > 1 else SingleSearch
-        self.search = kind(state, prefix_ids, eos_id, options, record_attention)
+        state = forward.start(self.memory, record_attention=self.prompt.record_attention)
+        kind = BeamSearch if self.prompt.options.beam_size > 1 else SingleSearch
+        self.search = kind(state, self.prompt, special)
 
     def best_so_far(self, reason: FinishReason) -> Hypothesis:
         """What there is when it is ended from outside."""

@@ -5,7 +5,8 @@ filter_repeats   repetition penalty and no-repeat n-grams; look at what was prod
 Sampler          temperature, top-k, top-p and one random number per token
 
 A filter sets the logits of the ids it forbids to -inf. Ids that carry no text (padding, roles,
-tasks) are taken out once, in Scores.of; the end token is never forbidden by a repeat filter.
+tasks) are taken out once, in Scores.of; end tokens are never forbidden by a repeat filter. All that
+a request forbids comes together in rules.py.
 """
 
 from __future__ import annotations
@@ -49,6 +50,18 @@ class Scores:
         log_norm = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
         return cls(logits, logits.argmax(axis=1).tolist(), log_norm.tolist())
 
+    def without(self, ids: Sequence[int]) -> Scores:
+        """The same scores, with `ids` made impossible in logits; no probability grows by that."""
+        if not ids:
+            return self
+        self.logits[:, list(ids)] = -np.inf
+        gone = set(ids)
+        best = [
+            int(self.logits[row].argmax()) if idx in gone else idx
+            for row, idx in enumerate(self.best)
+        ]
+        return Scores(self.logits, best, self.log_norm)
+
     def logprob(self, row: int, idx: int) -> float:
         """Natural log-probability of one id in one row, before any filter."""
         return float(self.logits[row, idx]) - self.log_norm[row]
@@ -69,23 +82,26 @@ def has_repeat_filter(options: Options) -> bool:
     return options.repetition_penalty != 1 or options.no_repeat_ngram_size > 0
 
 
-def filter_repeats(logits: Floats, ids: Sequence[int], options: Options, eos_id: int) -> Floats:
+def filter_repeats(
+    logits: Floats, ids: Sequence[int], options: Options, eos_ids: Sequence[int]
+) -> Floats:
     """A copy of one row of logits [V], with what would repeat `ids` made unlikely or impossible.
 
-    ids  what this hypothesis has produced so far; neither prefix nor source count
+    ids      what this hypothesis has produced so far; neither prefix nor source count
+    eos_ids  are left as they are
 
     Repetition penalty of Keskar et al. 2019 (arXiv:1909.05858, section 4.1). We differ for
     negative logits: they are multiplied, so that a penalty above 1 always lowers a token.
     """
     logits = logits.copy()
-    end = logits[eos_id]
+    ends = logits[list(eos_ids)]
     if options.repetition_penalty != 1 and ids:
         seen = np.unique(np.asarray(ids, dtype=np.int64))
         penalty = np.float32(options.repetition_penalty)
         logits[seen] = np.where(logits[seen] > 0, logits[seen] / penalty, logits[seen] * penalty)
     if options.no_repeat_ngram_size > 0:
         logits[ngram_endings(ids, options.no_repeat_ngram_size)] = -np.inf
-    logits[eos_id] = end
+    logits[list(eos_ids)] = ends
     return logits
 
 

@@ -1,5 +1,6 @@
 """How one request turns scores into tokens, one step at a time.
 
+Prompt                 what a search is told
 Hypothesis, Finished   what a search ends with
 Step                   what one step of a search decided
 Search                 what the engine sees of every search: rows to feed, scores to digest
@@ -12,11 +13,11 @@ is forked, and tells its attention.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from duologue.engine.sampling import Floats, Sampler, Scores, filter_repeats, has_repeat_filter
+from duologue.engine.rules import FREE, Constraints, SpecialIds, TokenFilter
+from duologue.engine.sampling import Floats, Sampler, Scores
 from duologue.types import FinishReason, Options
 
 if TYPE_CHECKING:
@@ -24,11 +25,30 @@ if TYPE_CHECKING:
     from duologue.engine.memory import Memory
 
 
+class Prompt(NamedTuple):
+    """What the decoder is told first, and how it is to go on."""
+
+    prefix_ids: tuple[int, ...]
+    options: Options
+    record_attention: bool = False
+    constraints: Constraints = FREE
+
+    @property
+    def fed_ids(self) -> tuple[int, ...]:
+        """What is fed before anything is chosen."""
+        return (*self.prefix_ids, *self.constraints.forced_ids)
+
+    @property
+    def num_target_tokens(self) -> int:
+        """Most tokens that a row is fed."""
+        return len(self.fed_ids) + self.options.max_tokens
+
+
 @dataclass(frozen=True)
 class Hypothesis:
     """One thing the decoder may say.
 
-    ids             what was produced, without prefix and end token
+    ids             what was produced, without prefix, forced ids and end token
     logprob         natural log of its probability; the end token counts if there was one
     token_logprobs  natural log-probability of each id, before any filter or temperature
     """
@@ -82,29 +102,23 @@ class Search(ABC):
     next_ids  the id that each row is to be fed next
     """
 
-    def __init__(
-        self,
-        state: DecoderState,
-        prefix_ids: Sequence[int],
-        eos_id: int,
-        options: Options,
-        record_attention: bool,
-    ) -> None:
+    def __init__(self, state: DecoderState, prompt: Prompt, special: SpecialIds) -> None:
         self.states = [state]
-        self.next_ids = [prefix_ids[0]]
-        self._prefix = tuple(prefix_ids)
+        self.next_ids = [prompt.fed_ids[0]]
+        self._fed_ids = prompt.fed_ids
         self._num_fed = 1
-        self._eos_id = eos_id
-        self._options = options
-        self._record_attention = record_attention
+        self._eos_ids = frozenset(special.eos_ids)
+        self._options = prompt.options
+        self._filter = TokenFilter(prompt.options, special, prompt.constraints)
+        self._record_attention = prompt.record_attention
 
     def advance(self, scores: Scores, first: int) -> Step:
         """Digest the scores of the rows just fed, which begin at row `first`.
 
-        While the prefix is being fed the scores are not used.
+        While prefix and forced ids are being fed the scores are not used.
         """
-        if self._num_fed < len(self._prefix):
-            self.next_ids = [self._prefix[self._num_fed]]
+        if self._num_fed < len(self._fed_ids):
+            self.next_ids = [self._fed_ids[self._num_fed]]
             self._num_fed += 1
             return Step()
         return self._decide(scores, first)
@@ -121,7 +135,7 @@ class Search(ABC):
         """Attention rows of the produced ids: an id is chosen where its predecessor was fed."""
         if not self._record_attention:
             return None
-        first = len(self._prefix) - 1
+        first = len(self._fed_ids) - 1
         rows: Floats = state.attention()[first : first + num_ids]
         return rows
 
@@ -149,23 +163,15 @@ class SingleSearch(Search):
     rows that have ended leave the step.
     """
 
-    def __init__(
-        self,
-        state: DecoderState,
-        prefix_ids: Sequence[int],
-        eos_id: int,
-        options: Options,
-        record_attention: bool,
-    ) -> None:
-        super().__init__(state, prefix_ids, eos_id, options, record_attention)
-        is_sampled = options.temperature > 0
+    def __init__(self, state: DecoderState, prompt: Prompt, special: SpecialIds) -> None:
+        super().__init__(state, prompt, special)
+        is_sampled = self._options.temperature > 0
         self._rows = [
-            _Row(number, Sampler(options, number) if is_sampled else None)
-            for number in range(options.num_hypotheses)
+            _Row(number, Sampler(self._options, number) if is_sampled else None)
+            for number in range(self._options.num_hypotheses)
         ]
         self._unfinished = self._rows  # one for each of the states, once the prefix was fed
         self._first_attention: Floats | None = None
-        self._has_filter = has_repeat_filter(options)
 
     def _decide(self, scores: Scores, first: int) -> Step:
         # At the first decision all rows are one: they look at the same scores, then at their own.
@@ -190,7 +196,7 @@ class SingleSearch(Search):
         """One id more for a row, or its end."""
         chosen = self._choose(row, scores, place)
         logprob = scores.logprob(place, chosen)
-        if chosen == self._eos_id:
+        if chosen in self._eos_ids:
             row.end_logprob, row.finish_reason = logprob, "stop"
         else:
             row.ids.append(chosen)
@@ -201,11 +207,12 @@ class SingleSearch(Search):
             self._first_attention = self._attention(state, len(row.ids))
 
     def _choose(self, row: _Row, scores: Scores, place: int) -> int:
-        if not self._has_filter and row.sampler is None:
+        is_filtered = self._filter.acts_on(len(row.ids))
+        if not is_filtered and row.sampler is None:
             return scores.best[place]
         logits = scores.logits[place]
-        if self._has_filter:
-            logits = filter_repeats(logits, row.ids, self._options, self._eos_id)
+        if is_filtered:
+            logits = self._filter.apply(logits, row.ids)
         return int(logits.argmax()) if row.sampler is None else row.sampler.choose(logits)
 
     def _finish(self) -> Finished:

@@ -1,6 +1,7 @@
 """Byte-fallback subword tokenizer: text to ids and back, without loss.
 
 Tokenizer       encode, decode, control tokens; a thin reading of a standard tokenizer.json
+TokenBytes      what StreamDecoder needs to know of any tokenizer
 StreamDecoder   ids to text as they come, whole characters only
 
 Pieces come from byte-pair encoding over characters (Sennrich et al. 2016, arXiv:1508.07909);
@@ -16,6 +17,7 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
+from typing import Protocol
 
 import tokenizers
 
@@ -113,10 +115,18 @@ def _piece_bytes(piece: str) -> bytes:
     return piece.replace(BLANK, " ").encode()
 
 
+class TokenBytes(Protocol):
+    """Any tokenizer that knows the bytes of its ids."""
+
+    def token_bytes(self, idx: int) -> bytes:
+        """The UTF-8 bytes that one id stands for; empty for control tokens."""
+        ...
+
+
 class StreamDecoder:
     """Ids to text, one at a time; never emits half a character. One per stream."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: TokenBytes) -> None:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._at_start = True

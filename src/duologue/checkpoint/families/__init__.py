@@ -1,0 +1,95 @@
+"""The kinds of published checkpoints that can be read, each as data.
+
+published.py   the values of a config.json; Family, what is known of a kind
+mapping.py     how our weights are made of their tensors, and the way back
+generation.py  how a checkpoint wants to be decoded
+t5.py          T5, FLAN-T5, mT5, ByT5, MADLAD, UMT5
+bart.py        BART, mBART, PEGASUS, Marian, M2M100, NLLB
+whisper.py     Whisper
+t5gemma.py     T5Gemma, the text part of T5Gemma 2
+
+family_of      by `model_type`;  family_named: by ModelConfig.family
+model_config   config.json and generation_config.json as ModelConfig
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from duologue.checkpoint.families.bart import BART, M2M100, MARIAN, MBART, PEGASUS
+from duologue.checkpoint.families.generation import read_generation
+from duologue.checkpoint.families.published import Family, Published
+from duologue.checkpoint.families.t5 import MT5, T5, UMT5
+from duologue.checkpoint.families.t5gemma import T5GEMMA, T5GEMMA2
+from duologue.checkpoint.families.whisper import WHISPER
+from duologue.config import ModelConfig, from_dict
+from duologue.errors import CheckpointError, ConfigError
+
+__all__ = ["FAMILIES", "Family", "Published", "family_named", "family_of", "model_config"]
+
+FAMILIES: dict[str, Family] = {
+    "t5": T5,
+    "mt5": MT5,
+    "umt5": UMT5,
+    "bart": BART,
+    "mbart": MBART,
+    "pegasus": PEGASUS,
+    "marian": MARIAN,
+    "m2m_100": M2M100,
+    "whisper": WHISPER,
+    "t5gemma": T5GEMMA,
+    "t5gemma2": T5GEMMA2,
+}
+
+
+def family_of(values: Mapping[str, Any], where: str) -> Family:
+    """The family of a published config.json. Raises CheckpointError, which lists those known."""
+    kind = values.get("model_type")
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        raise CheckpointError(
+            f"{where}: model_type {kind!r} is not supported; known: {', '.join(FAMILIES)}"
+        )
+    return FAMILIES[kind]
+
+
+def family_named(name: str) -> Family:
+    """The family by its name in ModelConfig. Raises CheckpointError for `duo`, which is ours."""
+    for family in FAMILIES.values():
+        if family.name == name:
+            return family
+    raise CheckpointError(f"a model of family {name} was not imported")
+
+
+def model_config(
+    values: Mapping[str, Any], advice: Mapping[str, Any], where: str
+) -> tuple[ModelConfig, Family, Published]:
+    """What a published folder says of its model.
+
+    values  of config.json;  advice  of generation_config.json, which may be empty
+
+    Whether the tables of embeddings are one is what config.json says; the tensors know better.
+    Raises CheckpointError for a kind, a key or a value that is not supported.
+    """
+    family = family_of(values, where)
+    published = Published(values, family.defaults, where)
+    read = family.config(published)
+    given = {key: value for key, value in advice.items() if value is not None}
+    ids = published.section("decoder", {}).values | published.values | given
+    generation = read_generation(ids, read["vocab_size"], where)
+    try:
+        config = from_dict(
+            ModelConfig,
+            {
+                "tied_output": bool(published.get("tie_word_embeddings", True)),
+                "shared_embedding": "source_vocab_size" not in read,
+                **read,
+                "encoder_mask": "full",
+                "family": family.name,
+                "generation": generation,
+            },
+            where,
+        )
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+    return config, family, published
