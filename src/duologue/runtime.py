@@ -20,8 +20,9 @@ from duologue.config import ModelConfig
 from duologue.engine.engine import Engine, Finished, SpecialIds
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
-from duologue.errors import EngineError, InputError
+from duologue.errors import CheckpointError, EngineError, InputError
 from duologue.explain import Source, confidence, unread_span
+from duologue.text.imported import ImportedTokenizer
 from duologue.text.language import guess_language
 from duologue.text.template import prefix_ids, segment_ids
 from duologue.text.tokenizer import Tokenizer
@@ -69,6 +70,8 @@ class Runtime:
     ) -> None:
         self._model = model
         self.config: ModelConfig = model.config
+        if isinstance(model.tokenizer, ImportedTokenizer):
+            raise CheckpointError(f"a model of family {model.config.family} has no conversations")
         self.tokenizer: Tokenizer = model.tokenizer
         self.forward = Forward(model.config, model.weights, threads, two_stage=two_stage)
         model.let_go()  # the engine has packed weights of its own

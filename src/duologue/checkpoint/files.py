@@ -22,6 +22,7 @@ import safetensors
 
 from duologue.checkpoint.weights import Bf16Weight, Float32, dequantize
 from duologue.errors import CheckpointError
+from duologue.types import Precision
 
 SAFE, PICKLE = "model.safetensors", "pytorch_model.bin"
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -29,6 +30,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
 }
+_HALVES = ("F16", "BF16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,16 @@ class TensorFiles:
 
     tensors: dict[str, StoredTensor]
     files: list[mmap.mmap] = field(default_factory=list)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all tensors as stored."""
+        return sum(tensor.values.nbytes for tensor in self.tensors.values())
+
+    @property
+    def precision(self) -> Precision:
+        """The coarsest that any of them is stored in, as far as ours go: bf16 stands for halves."""
+        return "bf16" if any(x.dtype in _HALVES for x in self.tensors.values()) else "f32"
 
     def let_go(self) -> None:
         """Give the memory of the mapped files back; it is read again where it is looked at."""

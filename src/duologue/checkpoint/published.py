@@ -1,17 +1,19 @@
-"""A folder as others publish it: read as a model of ours, or written from one.
+"""A folder as others publish it, read as a model of ours.
 
-is_published      whether a config.json is another's
-read_published    ModelConfig and weights, one weight at a time
+is_published       whether a config.json is another's
+open_published     the model of a folder, checked, with its weights still in the files
+read_published     its configuration and weights alone
+PublishedWeights   makes one weight at a time
 
-Of the tensors nothing is held but the one that is being converted, a piece of it in float32, and
-what has been made.
+Of the tensors nothing is held but a piece of the one that is being converted, and what was made.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
-import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,72 +29,142 @@ from duologue.checkpoint.families.mapping import (
     stored_shape,
 )
 from duologue.checkpoint.files import StoredTensor, TensorFiles, open_tensors
+from duologue.checkpoint.folder import ADVICE, CONFIG, PUBLISHED, read_json
 from duologue.checkpoint.spec import weight_spec
-from duologue.checkpoint.tensors import raise_faults
-from duologue.checkpoint.weights import Float32, Weights, from_rows, precision_of
+from duologue.checkpoint.tensors import faults_text
+from duologue.checkpoint.weights import Float32, Weight, Weights, from_rows, precision_of
 from duologue.config import ModelConfig, replace
 from duologue.errors import CheckpointError
+from duologue.text.describe import describe
+from duologue.text.imported import ImportedTokenizer, load_imported_tokenizer
 from duologue.types import Precision
 
-CONFIG, ADVICE = "config.json", "generation_config.json"
 _ROWS_AT_ONCE = 1024
+_SECOND_VOCABULARY = "target_vocab.json"
 
 
-def is_published(values: Any) -> bool:
+def is_published(values: Mapping[str, Any]) -> bool:
     """Whether these values of a config.json are a published model's, and not a ModelConfig."""
-    return isinstance(values, Mapping) and "model_type" in values
+    return PUBLISHED in values
+
+
+class PublishedWeights(Mapping[str, Weight]):
+    """The weights of a published model, each made when it is asked for, and not kept.
+
+    not_finite  (attribute) names of those made so far that held no numbers; zeros stand for those
+    """
+
+    def __init__(
+        self, config: ModelConfig, names: NameMap, files: TensorFiles, precision: Precision
+    ) -> None:
+        self._spec = weight_spec(config)
+        self._names = names
+        self._files = files
+        self._precision = precision
+        self.not_finite: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._spec)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._spec)
+
+    def __getitem__(self, name: str) -> Weight:
+        precision = precision_of(name, self._precision)
+        return from_rows(self._spec[name], precision, self._rows(name))
+
+    def _rows(self, name: str) -> Iterator[Float32]:
+        for piece in rows_of(self._names[name], self._files.tensors, self._spec[name]):
+            if np.isfinite(piece).all():
+                yield piece
+            else:
+                self.not_finite.add(name)
+                yield np.nan_to_num(piece, posinf=0, neginf=0)
+            self._files.let_go()
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedModel:
+    """A published folder that was opened and checked, but for numbers that are not finite.
+
+    values  config.json, and generation_config.json over it
+    """
+
+    folder: Path
+    values: dict[str, Any]
+    config: ModelConfig
+    names: NameMap
+    files: TensorFiles
+
+    def weights(self, precision: Precision) -> PublishedWeights:
+        """The weights in `precision`, one at a time."""
+        return PublishedWeights(self.config, self.names, self.files, precision)
+
+    def load(self, precision: Precision) -> Weights:
+        """All weights. Raises CheckpointError that lists those that are not finite."""
+        weights = self.weights(precision)
+        loaded = dict(weights.items())
+        if weights.not_finite:
+            faults = {"not finite": sorted(weights.not_finite)}
+            raise CheckpointError(faults_text(faults, str(self.folder)))
+        return loaded
 
 
 def read_published(folder: Path, precision: Precision) -> tuple[ModelConfig, Weights]:
-    """The model of a published folder, its weights in `precision`.
+    """The configuration of a published folder without what its tokenizer tells, and its weights.
 
     Raises CheckpointError for a kind or value that is not supported, and for files that are
     missing or damaged; and one that lists all tensors that are missing, unknown, misshapen, of a
     type that is not read, or not finite.
     """
-    config, names, files = _open(folder)
-    spec = weight_spec(config)
-    weights: Weights = {}
-    not_finite = []
-    for name, shape in spec.items():
-        rows = _Watched(rows_of(names[name], files.tensors, shape))
-        weights[name] = from_rows(shape, precision_of(name, precision), rows)
-        files.let_go()
-        if not rows.is_finite:
-            not_finite.append(name)
-    raise_faults({"not finite": not_finite}, str(folder))
-    return config, weights
+    model, problem = _open(folder)
+    if problem:
+        raise CheckpointError(problem)
+    return model.config, model.load(precision)
 
 
-def published_config(folder: Path) -> ModelConfig:
-    """What read_published says of the model; raises what it raises, but for what is not finite."""
-    return _open(folder)[0]
+def open_published(folder: Path) -> tuple[PublishedModel, ImportedTokenizer]:
+    """The model of a published folder and its tokenizer.
+
+    Raises what read_published raises, with what is wrong with the tokenizer in the same error.
+    """
+    model, problem = _open(folder)
+    config = model.config
+    try:
+        tokenizer = load_imported_tokenizer(folder, config.family, config.vocab_size)
+    except CheckpointError as error:
+        raise CheckpointError("; ".join(filter(None, (problem, str(error))))) from None
+    if problem:
+        raise CheckpointError(problem)
+    if config.family == "marian" and (folder / _SECOND_VOCABULARY).exists():
+        raise CheckpointError(
+            f"{folder}: a vocabulary for each side ({_SECOND_VOCABULARY}) is not supported"
+        )
+    told = describe(model.values, config.family, tokenizer, folder.resolve().name)
+    generation = config.generation
+    assert generation is not None  # every imported family has one
+    config = replace(
+        config,
+        tasks=told.tasks,
+        languages=told.languages,
+        generation=replace(
+            generation,
+            languages=told.language_ids or generation.languages,
+            prompts=told.prompts,
+        ),
+    )
+    return dataclasses.replace(model, config=config), tokenizer
 
 
-class _Watched:
-    """Rows as they pass by, and whether all of their numbers were finite."""
-
-    def __init__(self, rows: Iterator[Float32]) -> None:
-        self._rows = rows
-        self.is_finite = True
-
-    def __iter__(self) -> Iterator[Float32]:
-        for piece in self._rows:
-            if not np.isfinite(piece).all():
-                self.is_finite = False
-                piece = np.nan_to_num(piece, posinf=0, neginf=0)
-            yield piece
-
-
-def _open(folder: Path) -> tuple[ModelConfig, NameMap, TensorFiles]:
-    """Everything but the weights, checked."""
+def _open(folder: Path) -> tuple[PublishedModel, str]:
+    """A model, and what is wrong with its tensors, if anything is."""
     values = read_json(folder / CONFIG)
     advice = read_json(folder / ADVICE) if (folder / ADVICE).is_file() else {}
     config, family, published = model_config(values, advice, str(folder / CONFIG))
     files = open_tensors(folder)
     if config.num_encoder_layers + config.num_decoder_layers > len(files.tensors):
         raise CheckpointError(f"{folder}: {CONFIG} has more layers than there are weights")
-    files = TensorFiles(_prefixed(files.tensors, family.prefix), files.files)
+    files = replace(files, tensors=_prefixed(files.tensors, family.prefix))
     tables = family.tables(published)
     found = _find_tables(tables, files.tensors)
     config = replace(
@@ -101,21 +173,9 @@ def _open(folder: Path) -> tuple[ModelConfig, NameMap, TensorFiles]:
         tied_output=found["output"] == found["decoder"],
     )
     names = family.weights(config, published) | _table_names(config, found)
-    _check(config, names, files.tensors, (*family.ignored, *tables.names), str(folder))
-    return config, names, files
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object of a JSON file; raises CheckpointError for anything else."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise CheckpointError(f"{path}: damaged (not valid JSON)") from None
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: damaged (no object)")
-    return values
+    faults = _faults(config, names, files.tensors, (*family.ignored, *tables.names))
+    model = PublishedModel(folder, values | advice, config, names, files)
+    return model, faults_text(faults, str(folder))
 
 
 def _prefixed(tensors: dict[str, StoredTensor], prefix: str) -> dict[str, StoredTensor]:
@@ -173,18 +233,16 @@ def _table_names(config: ModelConfig, found: dict[str, str]) -> NameMap:
 # --- checks ------------------------------------------------------------------------------------
 
 
-def _check(
+def _faults(
     config: ModelConfig,
     names: NameMap,
     tensors: Mapping[str, StoredTensor],
     ignored: tuple[str, ...],
-    where: str,
-) -> None:
-    """Raise one CheckpointError that lists all that does not fit."""
-    spec = weight_spec(config)
+) -> dict[str, list[str]]:
+    """All that does not fit: kind of fault -> tensors."""
     missing: list[str] = []
     misshapen, unread, used = [], [], set()
-    for ours, shape in spec.items():
+    for ours, shape in weight_spec(config).items():
         for block in names[ours]:
             theirs = find(block, tensors)
             if theirs is None:
@@ -202,4 +260,4 @@ def _check(
         if not any(fnmatch.fnmatchcase(name, pattern) for pattern in ignored)
     ]
     faults = {"missing": missing, "surplus": surplus, "misshapen": misshapen}
-    raise_faults(faults | {"of a type that is not read": unread}, where)
+    return faults | {"of a type that is not read": unread}

@@ -1,39 +1,37 @@
 """A model is a folder: write it whole or not at all, read it mapped and checked.
 
     config.json         ModelConfig
-    tokenizer.json      standard tokenizer file
+    tokenizer.json      standard tokenizer file; imported families: the files as published
     model.safetensors   weights in one of PRECISIONS; tensors.py says as which arrays
     README.md           model card
+
+A folder as others publish it, with a `model_type` in its config.json, is read just as well.
 
 save_model          atomic: a reader sees the old folder or the new one, never a mixture
 load_model          weights are read-only views of the mapped file where no conversion is needed
 model_info          what `duologue info` prints
 The rest is in spec.py (names and shapes), weights.py (precisions) and tensors.py (checks,
-fingerprint), and can be imported from here.
+fingerprint), and can be imported from here; published.py reads what others wrote.
 
-Never pickle. Knows nothing of PyTorch: training hands over and receives NumPy arrays.
+Knows nothing of PyTorch: training hands over and receives NumPy arrays.
 """
 
 from __future__ import annotations
 
-import json
 import mmap
-import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 
+from duologue.checkpoint.files import give_back, map_file, view
+from duologue.checkpoint.folder import CARD, CONFIG, TENSORS, new_folder, read_json, to_json
+from duologue.checkpoint.published import is_published, open_published
 from duologue.checkpoint.spec import weight_spec
 from duologue.checkpoint.tensors import (
-    Tensors,
     check_tensors,
     check_weights,
     fingerprint,
@@ -53,6 +51,7 @@ from duologue.checkpoint.weights import (
 )
 from duologue.config import ModelConfig, from_dict, to_dict
 from duologue.errors import CheckpointError, ConfigError
+from duologue.text.imported import ImportedTokenizer, load_imported_tokenizer
 from duologue.text.tokenizer import Tokenizer
 from duologue.types import PRECISIONS, Precision
 
@@ -77,7 +76,7 @@ __all__ = [
     "weight_spec",
 ]
 
-CONFIG, TOKENIZER, TENSORS, CARD = "config.json", "tokenizer.json", "model.safetensors", "README.md"
+TOKENIZER = "tokenizer.json"
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "U16": np.dtype("<u2"),
@@ -95,13 +94,13 @@ class LoadedModel:
 
     config: ModelConfig
     weights: Weights
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | ImportedTokenizer
     file: mmap.mmap | None = None
 
     def let_go(self) -> None:
         """Give the memory of the mapped file back; it is read again where it is looked at again."""
-        if self.file is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self.file.madvise(mmap.MADV_DONTNEED)
+        if self.file is not None:
+            give_back(self.file)
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class ModelInfo:
     """What a model folder says of itself.
 
     parameters    numbers in the weights; scales are not counted
-    bytes         size of model.safetensors
+    bytes         size of model.safetensors; of all tensors of a published model
     precision     how the weights are stored: the coarsest that is in the file
     fingerprint   see fingerprint()
     """
@@ -129,14 +128,16 @@ def save_model(
     folder: Path,
     config: ModelConfig,
     weights: Weights,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | ImportedTokenizer,
     card: str,
     precision: Precision = "f32",
+    check: Callable[[Path], None] = lambda _: None,
 ) -> None:
     """Write a model folder beside its final place, then move it there.
 
     weights   every name of weight_spec(config), in any precision; converted to `precision`
     card      Markdown of README.md
+    check     looks at what was written before it takes its place; what it raises prevents that
 
     An existing folder is replaced only when it is empty or a model folder with nothing else in
     it. On any failure what was there before is untouched and nothing half-written remains.
@@ -148,79 +149,16 @@ def save_model(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, "
             f"config.vocab_size is {config.vocab_size}"
         )
-    folder = folder.resolve()  # a link keeps pointing at the model
-    _check_replaceable(folder)
     tensors = tensors_of(to_precision(weights, precision))
-    with _write_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
-        fresh.mkdir()
-        try:
-            (fresh / CONFIG).write_text(_to_json(to_dict(config)), encoding="utf-8")
-            (fresh / CARD).write_text(card, encoding="utf-8")
+    with new_folder(folder) as fresh:
+        (fresh / CONFIG).write_text(to_json(to_dict(config)), encoding="utf-8")
+        (fresh / CARD).write_text(card, encoding="utf-8")
+        if isinstance(tokenizer, ImportedTokenizer):
+            tokenizer.save(fresh)
+        else:
             tokenizer.save(fresh / TOKENIZER)
-            safetensors.numpy.save_file(tensors, fresh / TENSORS)
-            shutil.copymode(fresh / CONFIG, fresh / TENSORS)  # the library makes it private
-            for path in (*fresh.iterdir(), fresh):
-                _sync(path)
-            _swap(fresh, folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _swap(fresh: Path, folder: Path) -> None:
-    """Put `fresh` in the place of `folder`; the old one comes back if that fails."""
-    if not folder.exists():
-        os.replace(fresh, folder)
-    else:
-        # No portable call exchanges two folders: for an instant the name is free.
-        old = fresh.with_name(f"{fresh.name}.old")
-        os.replace(folder, old)
-        try:
-            os.replace(fresh, folder)
-        except BaseException:
-            os.replace(old, folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    _sync(folder.parent)
-
-
-def _check_replaceable(folder: Path) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder}: is a file; name a folder for the model")
-    names = {path.name for path in folder.iterdir()}
-    foreign = sorted(names - {CONFIG, TOKENIZER, TENSORS, CARD})
-    if foreign or (names and not {CONFIG, TENSORS} <= names):
-        found = listed(foreign or sorted(names))
-        raise CheckpointError(
-            f"{folder}: will not be replaced, because it is not just a model folder "
-            f"(it holds {found}); name another folder"
-        )
-
-
-@contextmanager
-def _write_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, safetensors.SafetensorError) as error:
-        problem = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise CheckpointError(
-            f"{folder}: the model could not be written: {problem}; nothing was changed"
-        ) from None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _to_json(values: dict[str, Any]) -> str:
-    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        safetensors.numpy.save_file(tensors, fresh / TENSORS)
+        check(fresh)
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -233,32 +171,49 @@ def load_model(folder: Path, precision: Precision = "int8") -> LoadedModel:
     folder does not disturb them. Raises CheckpointError if anything is missing, damaged, foreign
     or does not fit together, and names all weights that are at fault.
     """
-    config = load_config(folder)
+    values = _read_config(folder)
+    if is_published(values):
+        model, published_tokenizer = open_published(folder)
+        return LoadedModel(model.config, model.load(precision), published_tokenizer)
+    config = _model_config(values, folder)
+    tokenizer = _load_tokenizer(folder, config)
+    stored, file = _read_weights(folder / TENSORS, config)
+    weights: Weights = {}
+    for name, weight in stored.items():
+        weights |= to_precision({name: weight}, precision)
+        give_back(file)
+    return LoadedModel(config, weights, tokenizer, file)
+
+
+def _load_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer | ImportedTokenizer:
+    if config.family != "duo":
+        return load_imported_tokenizer(folder, config.family, config.vocab_size)
     tokenizer = Tokenizer.load(folder / TOKENIZER)
     if tokenizer.vocab_size != config.vocab_size:
         raise CheckpointError(
             f"{folder}: {TOKENIZER} has {tokenizer.vocab_size} entries, but {CONFIG} says "
             f"{config.vocab_size}; the files come from different models"
         )
-    weights, file = _read_weights(folder / TENSORS, config)
-    return LoadedModel(config, to_precision(weights, precision), tokenizer, file)
+    return tokenizer
 
 
 def load_config(folder: Path) -> ModelConfig:
-    """Read config.json alone; unknown keys raise CheckpointError, like every other fault."""
-    path = folder / CONFIG
+    """The configuration alone; unknown keys raise CheckpointError, like every other fault."""
+    values = _read_config(folder)
+    if is_published(values):
+        return open_published(folder)[0].config
+    return _model_config(values, folder)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such model folder")
+    return read_json(folder / CONFIG)
+
+
+def _model_config(values: dict[str, Any], folder: Path) -> ModelConfig:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder}: not a model folder ({CONFIG} is missing)") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise CheckpointError(f"{path}: damaged (not valid JSON)") from None
-    try:
-        return from_dict(ModelConfig, values, str(path))
+        return from_dict(ModelConfig, values, str(folder / CONFIG))
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
 
@@ -273,45 +228,31 @@ def read_card(folder: Path) -> str:
 
 def model_info(folder: Path) -> ModelInfo:
     """Read a model folder as it is stored and say what it holds; raises like load_model."""
-    config = load_config(folder)
-    path = folder / TENSORS
-    weights, _ = _read_weights(path, config)
+    values = _read_config(folder)
+    weights: Mapping[str, Weight]
+    if is_published(values):
+        model, _ = open_published(folder)
+        config, weights = model.config, model.weights("f32")
+        num_bytes, precision = model.files.num_bytes, model.files.precision
+    else:
+        config = _model_config(values, folder)
+        weights, _ = _read_weights(folder / TENSORS, config)
+        num_bytes, precision = (folder / TENSORS).stat().st_size, stored_precision(weights)
     return ModelInfo(
         path=str(folder),
         config=config,
         parameters=sum(int(np.prod(shape)) for shape in weight_spec(config).values()),
-        bytes=path.stat().st_size,
-        precision=stored_precision(weights),
+        bytes=num_bytes,
+        precision=precision,
         fingerprint=fingerprint(config, weights),
     )
 
 
 def _read_weights(path: Path, config: ModelConfig) -> tuple[Weights, mmap.mmap]:
-    tensors, file = _map_tensors(path)
-    check_tensors(tensors, config, str(path))
-    return weights_of(tensors, config), file
-
-
-def _map_tensors(path: Path) -> tuple[Tensors, mmap.mmap]:
-    """Read-only views of the tensors of a file, nothing copied, and the mapped file.
-
-    safetensors checks the header (sizes, offsets, no holes) but would copy each tensor for
-    NumPy, so the views are made here. Format: u64 header length, JSON header, data.
-    """
+    """Read-only views of the weights of a file, nothing copied, and the mapped file."""
     if not path.is_file():
         raise CheckpointError(f"{path.parent}: not a model folder ({path.name} is missing)")
-    try:
-        with safetensors.safe_open(path, framework="numpy"):
-            pass
-        with path.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: damaged or cut short ({error}); copy or download the model again"
-        ) from None
-    start = 8 + int.from_bytes(data[:8], "little")
-    entries = json.loads(data[8:start])
-    entries.pop("__metadata__", None)
+    entries, data, start = map_file(path)
     foreign = [
         f"{name} {entry['dtype']}"
         for name, entry in sorted(entries.items())
@@ -322,11 +263,8 @@ def _map_tensors(path: Path) -> tuple[Tensors, mmap.mmap]:
             f"{path}: stored in types that Duologue does not read (it reads "
             f"{', '.join(_DTYPES)}): {listed(foreign)}"
         )
-    arrays: Tensors = {}
-    for name, entry in entries.items():
-        dtype = _DTYPES[entry["dtype"]]
-        shape = tuple(entry["shape"])
-        count = int(np.prod(shape, dtype=np.int64))
-        array = np.frombuffer(data, dtype, count, start + entry["data_offsets"][0]).reshape(shape)
-        arrays[name] = np.require(array, requirements="A")
-    return arrays, data
+    tensors = {
+        name: view(data, start, entry, _DTYPES[entry["dtype"]]) for name, entry in entries.items()
+    }
+    check_tensors(tensors, config, str(path), lambda: give_back(data))
+    return weights_of(tensors, config), data

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from duologue.checkpoint.weights import (
     Bf16Weight,
     Int4Weight,
     Int8Weight,
+    Weight,
     Weights,
 )
 from duologue.config import ModelConfig, to_dict
@@ -40,6 +42,7 @@ Tensors = dict[str, npt.NDArray[Any]]
 BF16 = ".bf16"
 SCALE = ".scale"
 _MAX_LISTED = 8
+_NO_FUNCTION = ("languages", "reply_languages", "tasks", "label_sets", "license", "generation")
 
 
 def tensors_of(weights: Weights) -> Tensors:
@@ -72,19 +75,21 @@ def weights_of(tensors: Tensors, config: ModelConfig) -> Weights:
     return weights
 
 
-def fingerprint(config: ModelConfig, weights: Weights) -> str:
+def fingerprint(config: ModelConfig, weights: Mapping[str, Weight]) -> str:
     """SHA-256 (hex) of what decides the values of an encoded memory: sizes, masks, weights.
 
-    Languages, tasks, label sets and licence may change without making saved memories useless.
-    The same model has another fingerprint in another precision, because its values differ.
+    What a model was trained for and how it is decoded may change without making saved memories
+    useless. The same model has another fingerprint in another precision, because its values differ.
+    Weights are asked for one at a time.
     """
     values = to_dict(config)
-    for name in ("languages", "reply_languages", "tasks", "label_sets", "license"):
+    for name in _NO_FUNCTION:
         del values[name]
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-    for name, array in sorted(tensors_of(weights).items()):
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.data)
+    for weight in sorted(weights):
+        for name, array in sorted(tensors_of({weight: weights[weight]}).items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(array.data)
     return digest.hexdigest()
 
 
@@ -103,8 +108,13 @@ def check_weights(weights: Weights, config: ModelConfig, where: str) -> None:
     raise_faults({"misshapen": misshapen}, where)
 
 
-def check_tensors(tensors: Tensors, config: ModelConfig, where: str) -> None:
-    """Raise one CheckpointError that lists every missing, surplus, misshapen or bad array."""
+def check_tensors(
+    tensors: Tensors, config: ModelConfig, where: str, looked_at: Callable[[], None] = lambda: None
+) -> None:
+    """Raise one CheckpointError that lists every missing, surplus, misshapen or bad array.
+
+    looked_at  is called after the numbers of one array were
+    """
     if config.num_encoder_layers + config.num_decoder_layers > len(tensors):
         raise CheckpointError(f"{where}: config.json has more layers than there are weights")
     expected: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -125,7 +135,7 @@ def check_tensors(tensors: Tensors, config: ModelConfig, where: str) -> None:
             for name, tensor in present.items()
             if tensor.dtype != expected[name][0]
         ],
-        "not finite": [name for name, tensor in present.items() if not _is_finite(tensor)],
+        "not finite": _not_finite(present, looked_at),
         "negative": [name for name, tensor in present.items() if _is_negative(name, tensor)],
         "one input too many": [
             name for name, shape in spec.items() if _has_rest(tensors.get(name), shape)
@@ -157,6 +167,15 @@ def _instead(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> st
     return f"{name} {list(shape)} instead of {list(expected)}"
 
 
+def _not_finite(tensors: Tensors, looked_at: Callable[[], None]) -> list[str]:
+    found = []
+    for name, tensor in tensors.items():
+        if not _is_finite(tensor):
+            found.append(name)
+        looked_at()
+    return found
+
+
 def _is_finite(tensor: npt.NDArray[Any]) -> bool:
     if tensor.dtype == np.uint16:  # bf16: infinities and what is no number have all of these bits
         exponent = np.uint16(0x7F80)
@@ -181,9 +200,17 @@ def _has_rest(tensor: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> bool:
 
 def raise_faults(faults: dict[str, list[str]], where: str) -> None:
     """Raise one CheckpointError that lists all faults, if there are any: kind -> what has it."""
+    text = faults_text(faults, where)
+    if text:
+        raise CheckpointError(text)
+
+
+def faults_text(faults: dict[str, list[str]], where: str) -> str:
+    """What raise_faults says; empty if nothing is wrong."""
     problems = [f"{kind}: {listed(names)}" for kind, names in faults.items() if names]
-    if problems:
-        raise CheckpointError(f"{where}: the weights do not fit config.json: {'; '.join(problems)}")
+    if not problems:
+        return ""
+    return f"{where}: the weights do not fit config.json: {'; '.join(problems)}"
 
 
 def listed(names: list[str]) -> str:

@@ -34,6 +34,7 @@ GROUP = 32  # inputs that share a scale in int4, as csrc/core.h says
 # A group's largest magnitude is tried at these values of int4; beyond 7 or 8 it is clipped, and the
 # smaller numbers come out finer.
 _LARGEST_INT4 = (7.0, 7.5, 8.0, 8.5, 9.0)
+_NUMBERS_AT_ONCE = 2**20  # so that little is held in float32
 _GROUPS_AT_ONCE = 4096  # so that the trials stay in the cache
 _LARGEST_BF16 = np.array([0x7F7F0000], np.uint32).view(np.float32)[0]
 
@@ -143,8 +144,14 @@ def _precision(weight: Weight) -> Precision:
 def _convert(weight: Weight, precision: Precision) -> Weight:
     if len(weight.shape) < 2 or _precision(weight) == precision:
         return weight
-    exact = dequantize(weight)
-    return exact if precision == "f32" else _ROUND[precision](exact)
+    at_once = max(1, _NUMBERS_AT_ONCE // weight.shape[1])
+    starts = range(0, weight.shape[0], at_once)
+    pieces = (_rows(weight, slice(start, start + at_once)) for start in starts)
+    return from_rows(weight.shape, precision, map(dequantize, pieces))
+
+
+def _rows(weight: Weight, rows: slice) -> Weight:
+    return _weight([part[rows] for part in _arrays(weight)], weight.shape, _precision(weight))
 
 
 def from_rows(shape: tuple[int, ...], precision: Precision, rows: Iterable[Float32]) -> Weight:
@@ -155,20 +162,14 @@ def from_rows(shape: tuple[int, ...], precision: Precision, rows: Iterable[Float
     whole: list[npt.NDArray[Any]] = []
     begin = 0
     for piece in rows:
-        rounded = _convert(piece, precision)
-        parts = _arrays(rounded)
+        is_kept = piece.ndim < 2 or precision == "f32"
+        parts = _arrays(piece if is_kept else _ROUND[precision](piece))
         if not whole:
             whole = [np.empty((shape[0], *part.shape[1:]), part.dtype) for part in parts]
         for target, part in zip(whole, parts, strict=True):
             target[begin : begin + len(part)] = part
         begin += len(piece)
-    if len(shape) < 2 or precision == "f32":
-        return whole[0]
-    if precision == "bf16":
-        return Bf16Weight(whole[0])
-    if precision == "int8":
-        return Int8Weight(whole[0], whole[1])
-    return Int4Weight(whole[0], whole[1], shape[1])
+    return _weight(whole, shape, precision)
 
 
 def _arrays(weight: Weight) -> tuple[npt.NDArray[Any], ...]:
@@ -180,6 +181,17 @@ def _arrays(weight: Weight) -> tuple[npt.NDArray[Any], ...]:
     if isinstance(weight, Int4Weight):
         return weight.nibbles, weight.scale
     return (weight,)
+
+
+def _weight(arrays: list[npt.NDArray[Any]], shape: tuple[int, ...], precision: Precision) -> Weight:
+    """The inverse of _arrays."""
+    if len(shape) < 2 or precision == "f32":
+        return arrays[0]
+    if precision == "bf16":
+        return Bf16Weight(arrays[0])
+    if precision == "int8":
+        return Int8Weight(arrays[0], arrays[1])
+    return Int4Weight(arrays[0], arrays[1], shape[1])
 
 
 # --- rounding one matrix -----------------------------------------------------------------------

@@ -8,8 +8,8 @@ bart.py        BART, mBART, PEGASUS, Marian, M2M100, NLLB
 whisper.py     Whisper
 t5gemma.py     T5Gemma, the text part of T5Gemma 2
 
-family_of      by `model_type`;  family_named: by ModelConfig.family
-model_config   config.json and generation_config.json as ModelConfig
+family_of, model_config         what a published config.json says
+export_config, export_tensors   the way back
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from typing import Any
 
 from duologue.checkpoint.families.bart import BART, M2M100, MARIAN, MBART, PEGASUS
 from duologue.checkpoint.families.generation import read_generation
+from duologue.checkpoint.families.mapping import tensors_from
 from duologue.checkpoint.families.published import Family, Published
 from duologue.checkpoint.families.t5 import MT5, T5, UMT5
 from duologue.checkpoint.families.t5gemma import T5GEMMA, T5GEMMA2
 from duologue.checkpoint.families.whisper import WHISPER
+from duologue.checkpoint.weights import Float32, Weights, dequantize
 from duologue.config import ModelConfig, from_dict
 from duologue.errors import CheckpointError, ConfigError
 
-__all__ = ["FAMILIES", "Family", "Published", "family_named", "family_of", "model_config"]
+__all__ = ["FAMILIES", "export_config", "export_tensors", "family_of", "model_config"]
 
 FAMILIES: dict[str, Family] = {
     "t5": T5,
@@ -51,14 +53,6 @@ def family_of(values: Mapping[str, Any], where: str) -> Family:
             f"{where}: model_type {kind!r} is not supported; known: {', '.join(FAMILIES)}"
         )
     return FAMILIES[kind]
-
-
-def family_named(name: str) -> Family:
-    """The family by its name in ModelConfig. Raises CheckpointError for `duo`, which is ours."""
-    for family in FAMILIES.values():
-        if family.name == name:
-            return family
-    raise CheckpointError(f"a model of family {name} was not imported")
 
 
 def model_config(
@@ -93,3 +87,44 @@ def model_config(
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
     return config, family, published
+
+
+def export_config(config: ModelConfig) -> dict[str, Any]:
+    """A config.json from which transformers makes the model.
+
+    Raises CheckpointError for a model of ours, which it does not have.
+    """
+    generation = config.generation
+    if generation is None:
+        raise CheckpointError("only models of imported families can be exported")
+    ids = {
+        "decoder_start_token_id": generation.start_ids[0],
+        "eos_token_id": generation.eos_ids[0],
+        "pad_token_id": generation.pad_id,
+        "bos_token_id": generation.start_ids[0],
+    }
+    return _family(config).export(config) | ids | {"is_encoder_decoder": True}
+
+
+def export_tensors(config: ModelConfig, weights: Weights) -> dict[str, Float32]:
+    """The tensors of a published checkpoint with these weights, float32; see tensors_from.
+
+    Raises what export_config raises.
+    """
+    family = _family(config)
+    published = Published(export_config(config), family.defaults, "export")
+    tables = family.tables(published)
+    tensors = tensors_from(family.weights(config, published), weights)
+    embedding = dequantize(weights["embed.weight"])
+    if config.shared_embedding:
+        tensors |= dict.fromkeys(tables.shared, embedding)
+    else:
+        tensors[tables.encoder[0]] = dequantize(weights["encoder.embed.weight"])
+        tensors[tables.decoder[0]] = embedding
+    if not config.tied_output:
+        tensors[tables.output[0]] = dequantize(weights["output.weight"])
+    return tensors
+
+
+def _family(config: ModelConfig) -> Family:
+    return next(family for family in FAMILIES.values() if family.name == config.family)

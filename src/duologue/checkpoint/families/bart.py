@@ -125,17 +125,16 @@ def _config(switches: _Switches) -> Callable[[Published], dict[str, Any]]:
 
 
 def _tables(published: Published) -> Tables:
-    output: tuple[str, ...] = (_OUTPUT,)
+    """Where embeddings lie; without tied ones, newer files hold each use apart."""
+    is_tied = bool(published.get("tie_word_embeddings", True))
     if not published.get("share_encoder_decoder_embeddings", True):
-        if published.get("tie_word_embeddings", True):
-            output = (_OUTPUT, _DECODER)
+        output = (_OUTPUT, _DECODER) if is_tied else (_OUTPUT,)
         return Tables(encoder=(_ENCODER,), decoder=(_DECODER,), output=output)
-    if published.get("tie_word_embeddings", True):
-        output = (_OUTPUT, _SHARED, _DECODER, _ENCODER)
     return Tables(
         encoder=(_ENCODER, _SHARED, _DECODER, _OUTPUT),
         decoder=(_DECODER, _SHARED, _OUTPUT, _ENCODER),
-        output=output,
+        output=(_OUTPUT, _SHARED, _DECODER, _ENCODER) if is_tied else (_OUTPUT,),
+        shared=(_SHARED,) if is_tied else (_SHARED, _ENCODER, _DECODER),
     )
 
 

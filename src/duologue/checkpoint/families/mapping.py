@@ -8,7 +8,7 @@ NameMap           our weight -> its blocks, from the first row to the last
 plain, fused      maps of the two usual kinds
 Tables            where a checkpoint may keep its embeddings
 rows_of           the rows of one of our weights, in pieces
-export_tensors    our weights as the tensors of the published checkpoint
+tensors_from      our weights as the tensors of the published checkpoint
 
 Knows nothing of files.
 """
@@ -80,11 +80,14 @@ class Tables:
 
     encoder is empty if the encoder has no embedding. What two uses find under one name, or with
     the same numbers, is one table.
+
+    shared  names under which a table that both sides have in common is written
     """
 
     encoder: tuple[str, ...]
     decoder: tuple[str, ...]
     output: tuple[str, ...]
+    shared: tuple[str, ...] = ()
 
     @property
     def names(self) -> frozenset[str]:
@@ -174,7 +177,7 @@ def sinusoids(positions: npt.NDArray[np.int64], width: int, is_spaced: bool) -> 
 # --- writing -----------------------------------------------------------------------------------
 
 
-def export_tensors(names: NameMap, weights: Weights) -> dict[str, Float32]:
+def tensors_from(names: NameMap, weights: Weights) -> dict[str, Float32]:
     """The tensors that rows_of would make `weights` of, under their first names.
 
     Rows of theirs that no token uses are zero. What the original does not have is left out: the

@@ -89,6 +89,7 @@ def _tables(_: Published) -> Tables:
         encoder=(_ENCODER, _SHARED, _DECODER, _OUTPUT),
         decoder=(_DECODER, _SHARED, _OUTPUT, _ENCODER),
         output=(_OUTPUT, _SHARED, _DECODER, _ENCODER),
+        shared=(_SHARED,),
     )
 
 

@@ -50,6 +50,15 @@ _SAME = (
     "query_pre_attn_scalar",
     "attn_logit_softcapping",
 )
+_NO_EYES = {  # no weights are written for it; transformers needs one
+    "model_type": "siglip_vision_model",
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "image_size": 8,
+    "patch_size": 4,
+}
 _SLIDING, _FULL = "sliding_attention", "full_attention"
 
 
@@ -185,10 +194,12 @@ def _tables_2(published: Published) -> Tables:
     encoder = tuple(f"model.encoder.{text}embed_tokens.weight" for text in ("", "text_model."))
     decoder, output = "model.decoder.embed_tokens.weight", "lm_head.out_proj.weight"
     others = (*encoder, decoder, output)
+    is_tied = _is_tied(published)
     return Tables(
         encoder=others,
         decoder=(decoder, *others),
-        output=(output, *others) if _is_tied(published) else (output,),
+        output=(output, *others) if is_tied else (output,),
+        shared=encoder[:1] if is_tied else (encoder[0], decoder),
     )
 
 
@@ -275,7 +286,6 @@ def _export_side(config: ModelConfig, side: str) -> dict[str, Any]:
     num_layers = config.num_encoder_layers if is_encoder else config.num_decoder_layers
     windows = config.encoder_window_layers if is_encoder else config.decoder_window_layers
     scale = config.attn_scale or config.head_dim**-0.5
-    scalar = scale**-2
     return {
         "vocab_size": (is_encoder and config.source_vocab_size) or config.vocab_size,
         "hidden_size": config.d_model,
@@ -287,11 +297,23 @@ def _export_side(config: ModelConfig, side: str) -> dict[str, Any]:
         "hidden_activation": config.activation.replace("gelu_tanh", "gelu_pytorch_tanh"),
         "max_position_embeddings": config.max_positions if is_encoder else config.target_positions,
         "rms_norm_eps": config.norm_eps,
-        "query_pre_attn_scalar": round(scalar),
+        "query_pre_attn_scalar": round(scale**-2),
         "layer_types": [_SLIDING if index in windows else _FULL for index in range(num_layers)],
         "attn_logit_softcapping": config.attn_soft_cap or None,
         "final_logit_softcapping": config.logit_soft_cap or None,
         "tie_word_embeddings": config.tied_output,
+        **_export_ids(config),
+    }
+
+
+def _export_ids(config: ModelConfig) -> dict[str, Any]:
+    generation = config.generation
+    if generation is None:
+        return {}
+    return {
+        "pad_token_id": generation.pad_id,
+        "eos_token_id": list(generation.eos_ids),
+        "bos_token_id": generation.start_ids[0],
     }
 
 
@@ -331,7 +353,7 @@ def _export_2(config: ModelConfig) -> dict[str, Any]:
     return {
         "architectures": ["T5Gemma2ForConditionalGeneration"],
         "model_type": "t5gemma2",
-        "encoder": {"text_config": text},
+        "encoder": {"text_config": text, "vision_config": _NO_EYES, "mm_tokens_per_image": 4},
         "decoder": decoder,
         "tie_word_embeddings": config.tied_output,
     }

@@ -48,6 +48,7 @@ def _tables(published: Published) -> Tables:
         encoder=(),
         decoder=(_DECODER, _OUTPUT),
         output=(_OUTPUT, _DECODER) if is_tied else (_OUTPUT,),
+        shared=(_DECODER,),
     )
 
 
