@@ -31,8 +31,6 @@ KNOWN = Vocabulary(
     no_speech=17,
     no_times=19,
     languages={"en": 12, "zh": 13},
-    suppressed=(3,),
-    first_suppressed=(4,),
 )
 SECOND = 16_000
 
@@ -68,7 +66,6 @@ def test_with_times_every_result_is_text_between_times_that_never_go_back(
     assert KNOWN.is_time(ids[0])
     assert KNOWN.seconds(ids[0]) <= 1
     assert all(idx < KNOWN.end or KNOWN.is_time(idx) for idx in ids)
-    assert KNOWN.suppressed[0] not in ids
     times = [idx for idx in ids if KNOWN.is_time(idx)]
     assert times == sorted(times)
     opened = None  # the time at which a segment began that has no end yet
@@ -88,8 +85,6 @@ def test_with_times_every_result_is_text_between_times_that_never_go_back(
 def test_without_times_every_result_is_text(seed: int, most: int) -> None:
     ids = produced(seed, False, most, 6.0)
     assert all(idx <= KNOWN.end for idx in ids)
-    assert KNOWN.suppressed[0] not in ids
-    assert ids[0] != KNOWN.first_suppressed[0]
 
 
 def test_a_time_comes_where_all_times_together_are_likelier_than_any_other_token() -> None:
@@ -209,10 +204,10 @@ def words_of(pieces: list[str | bytes], language: str = "en") -> list[str]:
 
 
 def test_words_begin_with_a_blank_and_keep_their_punctuation() -> None:
-    pieces: list[str | bytes] = [" I", " don", "'t", " know", ",", " \"", "Mr", ".", " X", '"', "!"]
+    pieces: list[str | bytes] = [" I", " don", "'t", " know", ",", ' "', "Mr", ".", " X", '"', "!"]
     assert words_of(pieces) == [" I", " don't", " know,", ' "Mr.', ' X"!']
     assert words_of(["(", "a", ")", " b"]) == ["(a)", " b"]
-    assert words_of([" (", "a", ")", " - ", "b"]) == [" (a)", " - ", "b"][:1] + [" - b"]
+    assert words_of([" (", "a", ")", " - ", "b"]) == [" (a)", " - b"]
 
 
 def test_languages_without_blanks_are_split_at_whole_characters() -> None:

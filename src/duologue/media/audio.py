@@ -125,8 +125,7 @@ def _packages() -> tuple[Any, Any]:
         import soxr
     except ImportError as error:
         raise AudioError(
-            f"reading audio files needs the package {error.name}: "
-            'pip install "duologue[speech]"'
+            f'reading audio files needs the package {error.name}: pip install "duologue[speech]"'
         ) from None
     return soundfile, soxr
 

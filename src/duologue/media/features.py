@@ -55,7 +55,9 @@ def log_mel(samples: Floats, mel_bins: int = 80) -> Floats:
         power = spectrum.real**2 + spectrum.imag**2
         result[start:stop] = np.log10(np.maximum(power @ filters, _LEAST_POWER))
     np.maximum(result, result.max() - _MOST_RANGE, out=result)
-    return (result + 4) / 4
+    result += 4
+    result /= 4
+    return result
 
 
 @cache

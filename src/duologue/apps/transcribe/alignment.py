@@ -43,7 +43,8 @@ def align(attention: Floats, num_given: int) -> Ints:
     matrix = alignment_matrix(attention)[num_given - 1 :]
     rows, columns = warp(-matrix)
     begins = np.concatenate(([True], np.diff(rows) > 0))
-    return columns[begins]
+    found: Ints = columns[begins]
+    return found
 
 
 def alignment_matrix(attention: Floats) -> npt.NDArray[np.float64]:
@@ -56,7 +57,8 @@ def alignment_matrix(attention: Floats) -> npt.NDArray[np.float64]:
     weights /= np.maximum(weights.sum(axis=2, keepdims=True), np.finfo(np.float32).tiny)
     mean = weights.mean(axis=0)
     spread = np.maximum(weights.std(axis=0), _ROUNDING * mean + np.finfo(np.float32).tiny)
-    return median((weights - mean) / spread).mean(axis=1)
+    matrix: npt.NDArray[np.float64] = median((weights - mean) / spread).mean(axis=1)
+    return matrix
 
 
 def median(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

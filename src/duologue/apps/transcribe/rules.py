@@ -23,7 +23,7 @@ class SpeechRule:
     - A time is never before the last one, and a segment lasts.
     - Where all times together are likelier than every other token, it is a time.
 
-    Without times there are none. Suppressed ids never come.
+    Without times there are none.
     """
 
     vocabulary: Vocabulary
@@ -33,8 +33,6 @@ class SpeechRule:
         """The logits [V], changed: what may not follow `ids`, so far produced, is -inf."""
         known = self.vocabulary
         logits[known.never] = -np.inf
-        if not ids:
-            logits[list(known.first_suppressed)] = -np.inf
         if self.with_times:
             self._keep_pairs(logits, ids)
             self._prefer_times(logits)

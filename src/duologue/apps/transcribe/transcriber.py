@@ -61,7 +61,7 @@ class _Transcriber:
         self._decoder = decoder
         self._options = options
         self._audio = audio
-        self._language = options.language or ("" if decoder.vocabulary.languages else "en")
+        self._language = decoder.language or ""
         self._language_probability = 1.0 if self._language else 0.0
         self._said: list[int] = []  # ids that the next window is told
         self._segments: list[Segment] = []
@@ -137,9 +137,7 @@ class _Transcriber:
         else:
             self._said += [idx for segment in segments for idx in segment.tokens]
 
-    def _leave_out(
-        self, samples: Floats, start_s: float, reason: GapReason, text: str = ""
-    ) -> int:
+    def _leave_out(self, samples: Floats, start_s: float, reason: GapReason, text: str = "") -> int:
         """Note the gap, as one with the last if it goes on, and be done with all samples."""
         gap = Gap(start_s, start_s + len(samples) / SAMPLE_RATE_HZ, reason, text)
         last = self._gaps[-1] if self._gaps else None
@@ -166,9 +164,7 @@ class Piece:
     ids: tuple[int, ...]
 
 
-def split(
-    ids: Sequence[int], vocabulary: Vocabulary, num_samples: int
-) -> tuple[list[Piece], int]:
+def split(ids: Sequence[int], vocabulary: Vocabulary, num_samples: int) -> tuple[list[Piece], int]:
     """What was decoded of a window of num_samples, in segments, and how many samples are done with.
 
     Two times side by side are a border. What follows the last border has no end: the model did not

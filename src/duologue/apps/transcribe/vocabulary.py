@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from duologue.errors import CheckpointError, InputError
 from duologue.runtime import Runtime
+from duologue.text.language_codes import resolve_language
 
 STEPS_PER_S = 50  # timestamp tokens, and positions of the encoder
 _NUM_TIMES = 1501  # 0 to 30 s
+_ENGLISH = "en"
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,7 @@ class Vocabulary:
 
     All ids below `end` are text; timestamps are those from first_time on.
 
-    languages         code -> id; empty for a model that knows English alone
-    suppressed        never produced; first_suppressed: not as the first id
+    languages  code -> id; empty for a model that knows English alone
     """
 
     size: int
@@ -37,15 +38,15 @@ class Vocabulary:
     no_speech: int
     no_times: int
     languages: dict[str, int]
-    suppressed: tuple[int, ...]
-    first_suppressed: tuple[int, ...]
 
     @classmethod
     def of(cls, runtime: Runtime) -> Vocabulary:
         """The ids of a loaded model. Raises InputError for one that does not listen."""
         generation = runtime.config.generation
         if runtime.config.front_end != "mel" or generation is None:
-            raise InputError("this model reads text, not speech: transcribing needs a Whisper model")
+            raise InputError(
+                "this model reads text, not speech: transcribing needs a Whisper model"
+            )
         find = runtime.tokenizer.control_id
         try:
             no_speech = find("<|nospeech|>")
@@ -61,8 +62,6 @@ class Vocabulary:
             no_speech=no_speech,
             no_times=find("<|notimestamps|>"),
             languages=generation.languages,
-            suppressed=generation.suppressed_ids,
-            first_suppressed=generation.first_suppressed_ids,
         )
 
     @property
@@ -70,16 +69,18 @@ class Vocabulary:
         """The id of 0 s."""
         return self.no_times + 1
 
-    def require_language(self, language: str | None, translate: bool) -> None:
-        """Raise InputError for what the model has not learnt."""
-        if not self.languages:
-            if language not in (None, "en"):
-                raise InputError(f"this model knows English alone, not {language!r}")
-            if translate:
-                raise InputError("this model knows English alone and cannot translate")
-        elif language is not None and language not in self.languages:
-            known = ", ".join(sorted(self.languages))
-            raise InputError(f"unknown language {language!r}; this model knows {known}")
+    def language(self, code: str | None, translate: bool) -> str | None:
+        """The model's spelling of what is spoken; None stays None, unless there is no choice.
+
+        Raises InputError for what the model has not learnt.
+        """
+        if self.languages:
+            return None if code is None else resolve_language(code, tuple(self.languages))
+        if code not in (None, _ENGLISH):
+            raise InputError(f"this model knows English alone, not {code!r}")
+        if translate:
+            raise InputError("this model knows English alone and cannot translate")
+        return _ENGLISH
 
     def is_time(self, idx: int) -> bool:
         """Whether an id is a timestamp."""
@@ -101,10 +102,8 @@ class Vocabulary:
 
     @cached_property
     def never(self) -> npt.NDArray[np.bool_]:
-        """[V] True for ids that are not produced: suppressed, or neither text, end nor time."""
+        """[V] True for ids that are neither text, end nor time."""
         mask = np.zeros(self.size, bool)
         mask[self.end + 1 : self.first_time] = True
         mask[self.first_time + _NUM_TIMES :] = True
-        mask[[idx for idx in self.suppressed if idx < self.size]] = True
-        mask[self.end] = False
         return mask

@@ -58,11 +58,14 @@ class Decoded:
 
 
 class WindowDecoder:
-    """The work on one window; what lies between windows is the transcriber's."""
+    """The work on one window; what lies between windows is the transcriber's.
+
+    language  (attribute) what is spoken; None: ask Heard.languages
+    """
 
     def __init__(self, runtime: Runtime, options: TranscribeOptions) -> None:
         self.vocabulary = Vocabulary.of(runtime)
-        self.vocabulary.require_language(options.language, options.translate)
+        self.language = self.vocabulary.language(options.language, options.translate)
         self._runtime = runtime
         self._options = options
         self._room = runtime.config.target_positions
@@ -74,7 +77,7 @@ class WindowDecoder:
         """Encode a window [n] and look at what would come first."""
         known = self.vocabulary
         forward = self._runtime.forward
-        memory = forward.encode_features(log_mel(samples, self._runtime.config.mel_bins))
+        memory = forward.encode_frames(log_mel(samples, self._runtime.config.mel_bins))
         logits = forward.decode_step([forward.start(memory)], [known.start])[0]
         codes = list(known.languages)
         ids = [known.languages[code] for code in codes]
@@ -120,9 +123,7 @@ class WindowDecoder:
         without = [known.no_times] if self._options.timestamps == "none" else []
         return (*before, *known.task(language, self._options.translate), *without)
 
-    def _decode_once(
-        self, memory: Memory, prefix: tuple[int, ...], temperature: float
-    ) -> Decoded:
+    def _decode_once(self, memory: Memory, prefix: tuple[int, ...], temperature: float) -> Decoded:
         wanted = self._options
         most = min(self._room // 2, self._room - len(prefix))
         options = Options(max_tokens=most, beam_size=wanted.beam_size)
