@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from duologue.checkpoint.card import read_license
 from duologue.checkpoint.files import give_back, map_file, view
 from duologue.checkpoint.folder import CARD, CONFIG, TENSORS, new_folder, read_json, to_json
 from duologue.checkpoint.published import is_published, open_published
@@ -49,7 +50,7 @@ from duologue.checkpoint.weights import (
     stored_precision,
     to_precision,
 )
-from duologue.config import ModelConfig, from_dict, to_dict
+from duologue.config import ModelConfig, from_dict, replace, to_dict
 from duologue.errors import CheckpointError, ConfigError
 from duologue.text.imported import ImportedTokenizer, load_imported_tokenizer
 from duologue.text.tokenizer import Tokenizer
@@ -198,7 +199,10 @@ def _load_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer | ImportedTo
 
 
 def load_config(folder: Path) -> ModelConfig:
-    """The configuration alone; unknown keys raise CheckpointError, like every other fault."""
+    """The configuration alone; unknown keys raise CheckpointError, like every other fault.
+
+    A licence that it does not state is that of the model card.
+    """
     values = _read_config(folder)
     if is_published(values):
         return open_published(folder)[0].config
@@ -213,9 +217,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _model_config(values: dict[str, Any], folder: Path) -> ModelConfig:
     try:
-        return from_dict(ModelConfig, values, str(folder / CONFIG))
+        config = from_dict(ModelConfig, values, str(folder / CONFIG))
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
+    return config if config.license else replace(config, license=read_license(folder).name)
 
 
 def read_card(folder: Path) -> str:

@@ -11,7 +11,9 @@ from duologue.types import Precision
 
 
 def quantize(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Model folder to read.")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="Model folder, or OWNER/NAME, to read.")
+    ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Model folder to write.")],
     precision: Annotated[Precision, typer.Option(help="How to store the weights.")] = "int8",
 ) -> None:
@@ -27,10 +29,14 @@ def quantize(
       duologue quantize runs/mine/model mine-int8
       duologue quantize --precision int4 runs/mine/model mine-int4
     """
+    from duologue.api import model_folder
     from duologue.checkpoint.store import load_model, model_info, read_card, save_model
+    from duologue.cli.options import show_license
 
-    loaded = load_model(source, precision)
-    card = read_card(source)
+    folder = model_folder(source)
+    loaded = load_model(folder, precision)
+    show_license(source, loaded.config)
+    card = read_card(folder)
     save_model(target, loaded.config, loaded.weights, loaded.tokenizer, card, precision)
-    before, after = model_info(source), model_info(target)
+    before, after = model_info(folder), model_info(target)
     print(f"{target}: {after.bytes:,} bytes, {after.precision} (before: {before.bytes:,})")

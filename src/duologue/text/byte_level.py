@@ -29,17 +29,16 @@ def read_byte_level(folder: Folder) -> Codec:
         raise folder.damaged(MERGES, "a line is not two pieces with a blank between") from None
     except Exception as error:  # the library raises bare Exception
         raise folder.damaged(MERGES, f"it does not fit {VOCABULARY}: {error}") from None
-    has_blank = bool(folder.settings.get("add_prefix_space", False))
+    has_blank = folder.setting("add_prefix_space", False)
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=has_blank)
-    added = folder.read_vocabulary(ADDED) if folder.has(ADDED) else {}
-    tokens = vocabulary | added
+    tokens = vocabulary | (folder.read_vocabulary(ADDED) if folder.has(ADDED) else {})
     controls = {token for token in tokens if token in _CONTROLS or RESERVED.fullmatch(token)}
 
     def encode(text: str) -> list[int]:
         ids: list[int] = backend.encode(text, add_special_tokens=False).ids
         return ids
 
-    return Codec(encode, tokens, frozenset(controls | added.keys()), spell_byte_level)
+    return Codec(encode, tokens, frozenset(controls), spell_byte_level)
 
 
 def _pair(line: str) -> tuple[str, str]:
@@ -49,7 +48,7 @@ def _pair(line: str) -> tuple[str, str]:
 
 def read_bytes(folder: Folder) -> Codec:
     """The 256 bytes behind `<pad>`, `</s>` and `<unk>`, and sentinels behind them."""
-    num_sentinels = folder.settings.get("extra_ids") or _NUM_SENTINELS
+    num_sentinels = folder.count("extra_ids", _NUM_SENTINELS)
     controls = {"<pad>": 0, "</s>": 1, "<unk>": 2}
     first = len(controls)
     sentinels = {f"<extra_id_{number}>": first + 256 + number for number in range(num_sentinels)}

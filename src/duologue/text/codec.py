@@ -17,10 +17,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from duologue.errors import CheckpointError
 from duologue.text.tokenizer import BLANK, BYTE_TOKENS
+
+T = TypeVar("T")
+
+SETTINGS = ("special_tokens_map.json", "tokenizer_config.json")  # the second is asked first
+_MAX_COUNT = 10_000
 
 RESERVED = re.compile(
     r"""▁?< (?: pad | unk | extra_id_\d+ | unk_\d+ | unused_?\d+ | mask (?:_\d)? | 2[A-Za-z_]{2,}
@@ -126,15 +131,27 @@ class Folder:
     def settings(self) -> dict[str, Any]:
         """What tokenizer_config.json and special_tokens_map.json say; empty without them."""
         values: dict[str, Any] = {}
-        for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        for name in SETTINGS:
             if self.has(name):
                 values |= self.read_json(name)
         return values
 
+    def setting(self, name: str, default: T) -> T:
+        """One of the settings; the default where it is missing or of another type."""
+        value = self.settings.get(name)
+        return value if type(value) is type(default) else default
+
+    def count(self, name: str, default: int) -> int:
+        """A setting that counts tokens; raises CheckpointError for more than any tokenizer has."""
+        value = self.setting(name, default)
+        if not 0 <= value <= _MAX_COUNT:
+            raise CheckpointError(f"{self.path}: {SETTINGS[-1]} says {name} is {value}")
+        return value
+
     @property
     def extra_tokens(self) -> list[str]:
         """The additional special tokens that the settings list, in their order."""
-        listed = self.settings.get("additional_special_tokens")
-        listed = listed or self.settings.get("extra_special_tokens") or []
-        texts = [item.get("content") if isinstance(item, dict) else item for item in listed]
+        names = ("additional_special_tokens", "extra_special_tokens")
+        entries: list[Any] = next(filter(None, (self.setting(name, []) for name in names)), [])
+        texts = [entry.get("content") if isinstance(entry, dict) else entry for entry in entries]
         return [text for text in texts if isinstance(text, str)]

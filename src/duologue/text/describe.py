@@ -94,10 +94,16 @@ def _is_multilingual(values: Mapping[str, Any]) -> bool:
 
 def _is_summarizer(values: Mapping[str, Any]) -> bool:
     """Whether a BART has learnt to sum up; the plain one lists settings for several data sets."""
-    settings = values.get("task_specific_params") or {}
+    settings = _task_settings(values)
     is_plain = "summarization_cnn" in settings
     has_settings = "summarization" in settings or bool(values.get("min_length"))
     return has_settings and not is_plain
+
+
+def _task_settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    settings = values.get("task_specific_params")
+    entries = settings.items() if isinstance(settings, dict) else ()
+    return {task: options for task, options in entries if isinstance(options, dict)}
 
 
 def _language_ids(family: Family, tokenizer: ImportedTokenizer) -> dict[str, int]:
@@ -113,10 +119,8 @@ def _language_ids(family: Family, tokenizer: ImportedTokenizer) -> dict[str, int
 
 def _prompts(values: Mapping[str, Any]) -> dict[str, str]:
     """Prompts of `summarization` and `translation_xx_to_yy` in task_specific_params."""
-    settings = values.get("task_specific_params") or {}
-    texts = {task: options.get("prefix") for task, options in settings.items()}
-    texts.setdefault("summarization", None)
-    texts["summarization"] = texts["summarization"] or values.get("prefix")
+    texts = {task: options.get("prefix") for task, options in _task_settings(values).items()}
+    texts["summarization"] = texts.get("summarization") or values.get("prefix")
     prompts = {}
     for task, text in texts.items():
         pair = _TRANSLATION.fullmatch(task)
@@ -134,5 +138,5 @@ def _marian_target(
     target = tokenizer.settings.get("target_lang")
     names = (str(values.get("_name_or_path") or ""), name)
     found = [match[1] for text in names for match in _MARIAN_NAME.finditer(text)]
-    target = target or next(iter(found), None)
+    target = target if isinstance(target, str) else next(iter(found), "")
     return (target,) if target else ()

@@ -2,6 +2,7 @@
 
 ImportedTokenizer          text to ids and back, with the interface of text.tokenizer.Tokenizer
 load_imported_tokenizer    finds the files of a family in a folder
+TOKENIZER_FILES            names of all files that may belong to a tokenizer
 
 Ids are those of the published tokenizer, with one difference: a text never becomes a control
 token. Where the published one would take "</s>" or ">>fra<<" in a text for one, here it is spelled
@@ -20,7 +21,14 @@ import tokenizers
 from duologue.config.model import Family
 from duologue.errors import CheckpointError, InputError
 from duologue.text import byte_level, sentencepieces
-from duologue.text.codec import RESERVED, Codec, Folder, spell_byte_level, spell_sentencepiece
+from duologue.text.codec import (
+    RESERVED,
+    SETTINGS,
+    Codec,
+    Folder,
+    spell_byte_level,
+    spell_sentencepiece,
+)
 from duologue.text.tokenizer import BYTE_TOKENS, StreamDecoder
 
 TOKENIZER = "tokenizer.json"
@@ -165,7 +173,9 @@ def _read_tokenizer_json(folder: Folder) -> Codec:
     content = folder.read(TOKENIZER)
     try:
         backend = tokenizers.Tokenizer.from_str(content.decode())
-    except Exception as error:  # the library raises bare Exception
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises bare Exception, and panics besides
         raise folder.damaged(TOKENIZER, str(error)) from None
     backend.no_truncation()
     backend.no_padding()
@@ -174,7 +184,8 @@ def _read_tokenizer_json(folder: Folder) -> Codec:
     special = {token.content for token in added if token.special}
     tokens: dict[str, int] = backend.get_vocab()
     controls = special | {token for token in tokens if RESERVED.fullmatch(token)}
-    is_byte_level = b'"ByteLevel"' in (backend.decoder or backend.pre_tokenizer).__getstate__()
+    parts = filter(None, (backend.decoder, backend.pre_tokenizer))
+    is_byte_level = any(b'"ByteLevel"' in part.__getstate__() for part in parts)
 
     def encode(text: str) -> list[int]:
         ids: list[int] = backend.encode(text, add_special_tokens=False).ids
@@ -223,6 +234,9 @@ _FORMATS: Mapping[Family, tuple[_Format, ...]] = {
     "t5gemma": (_JSON,),
     "t5gemma2": (_JSON,),
 }
+TOKENIZER_FILES = frozenset(
+    name for options in _FORMATS.values() for option in options for name in option.names
+).union((byte_level.ADDED, *SETTINGS))
 
 
 def load_imported_tokenizer(path: Path, family: Family, vocab_size: int) -> ImportedTokenizer:
@@ -245,5 +259,5 @@ def load_imported_tokenizer(path: Path, family: Family, vocab_size: int) -> Impo
 
 
 def _is_bytes(folder: Folder, vocab_size: int) -> bool:
-    name = folder.settings.get("tokenizer_class")
+    name = folder.setting("tokenizer_class", "")
     return name == "ByT5Tokenizer" if name else vocab_size == _BYTE_VOCAB_SIZE

@@ -30,7 +30,7 @@ _ROLES: Mapping[Family, Literal["source", "sides", "speech"]] = {
 }
 _AS_PUBLISHED: tuple[Family, ...] = ("t5gemma", "t5gemma2")
 _MBART_25_LANGUAGES = 25
-_SPEECH_TARGET = "en"
+_ENGLISH = "en"
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class ImportedTemplate:
     ) -> Prefix:
         """What the decoder starts with.
 
-        from_language    of speech: what is spoken
+        from_language    of speech: what is spoken; a caller that does not know has the model
+                         choose among generation.languages, after generation.start_ids
         with_timestamps  of speech: the model says when what was spoken
         """
         self._require_task(task)
@@ -191,17 +192,17 @@ class ImportedTemplate:
         self, task: str, from_language: str | None, to_language: str | None
     ) -> tuple[int, ...]:
         """What is spoken, and whether it is written down as it is or in English."""
+        known = self._config.languages if self._role == "speech" else (_ENGLISH,)
+        if from_language is None and self._role == "speech":
+            raise InputError(
+                f"the language that is spoken is missing; this model knows {listed(known)}"
+            )
+        spoken = resolve_language(from_language or _ENGLISH, known)
+        if to_language is not None:
+            resolve_language(to_language, (_ENGLISH if task == "translate" else spoken,))
         if self._role != "speech":
             return ()
-        if task == "translate" and to_language is not None:
-            resolve_language(to_language, (_SPEECH_TARGET,))
-        if from_language is None:
-            raise InputError(
-                f"the language that is spoken is missing; this model knows "
-                f"{listed(self._config.languages)}"
-            )
-        spoken = self._generation.languages[self.language(from_language)]
-        return (spoken, self._tokenizer.control_id(f"<|{task}|>"))
+        return (self._generation.languages[spoken], self._tokenizer.control_id(f"<|{task}|>"))
 
 
 def _common(first: list[int], second: list[int]) -> int:

@@ -30,39 +30,41 @@ sq=sqi/als sr=srp ss=ssw st=sot su=sun sv=swe sw=swa/swh ta=tam te=tel tg=tgk th
 tk=tuk tl=tgl tn=tsn tr=tur ts=tso tt=tat ug=uig uk=ukr ur=urd uz=uzb/uzn vi=vie wo=wol
 xh=xho yi=yid/ydd yo=yor zh=zho/cmn zu=zul
 """
-_LONG_CODES = {
-    short: long.split("/") for short, _, long in (pair.partition("=") for pair in _TABLE.split())
+_SHORT_CODE = {
+    long: short
+    for short, _, group in (entry.partition("=") for entry in _TABLE.split())
+    for long in group.split("/")
 }
-_SAME = {short: frozenset((short, *long)) for short, long in _LONG_CODES.items()}
-_SHORT_CODES = {long: short for short, group in _LONG_CODES.items() for long in group}
 
 
 def resolve_language(code: str, known: Sequence[str]) -> str:
     """The code of the model that a given code means.
 
     A code without script or region stands for the model's code of that language if it has exactly
-    one. Raises InputError that lists the model's codes, the likely ones first, for all others.
+    one. Raises InputError for all others; it lists the model's codes, the likely ones first.
     """
     if code in known:
         return code
     folded = code.lower().replace("-", "_")
     meant = [name for name in known if name.lower() == folded]
     if not meant and "_" not in folded:
-        meant = [name for name in known if _is_same(folded, name.lower().partition("_")[0])]
+        meant = [name for name in known if _language(name) == _language(folded)]
     if len(meant) == 1:
         return meant[0]
-    likely = meant or [name for name in known if name.lower()[:2] == folded[:2]]
-    close = difflib.get_close_matches(code, known, n=5)
-    names = listed(tuple(dict.fromkeys((*likely, *close, *known))))
+    if meant:
+        raise InputError(f"language {code!r} could be each of {listed(meant)}; name one of them")
+    names = listed(sorted(known, key=lambda name: -_likeness(folded, name.lower())))
     raise InputError(f"unknown language {code!r}; this model knows {names}")
 
 
-def _is_same(code: str, other: str) -> bool:
-    return code == other or any(code in group and other in group for group in _groups(code))
+def _likeness(code: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, code, other).ratio()
 
 
-def _groups(code: str) -> list[frozenset[str]]:
-    return [_SAME[short] for short in (code, _SHORT_CODES.get(code, "")) if short in _SAME]
+def _language(code: str) -> str:
+    """The language alone, in its shorter code if it has one."""
+    language = code.lower().partition("_")[0]
+    return _SHORT_CODE.get(language, language)
 
 
 def listed(names: Sequence[str]) -> str:

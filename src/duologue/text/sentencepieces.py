@@ -88,7 +88,7 @@ def read_t5(folder: Folder) -> Codec:
     if EOS not in pieces:
         raise folder.damaged(T5_MODEL, f"{EOS} is missing")
     has_sentinels = any(piece.lstrip(BLANK) == "<extra_id_0>" for piece in pieces)
-    num_extra = 0 if has_sentinels else folder.settings.get("extra_ids", 100)
+    num_extra = 0 if has_sentinels else folder.count("extra_ids", 100)
     size = len(pieces)
     extra = {f"<extra_id_{number}>": size + num_extra - 1 - number for number in range(num_extra)}
     return _renumbered(model, range(size), extra)
@@ -97,7 +97,7 @@ def read_t5(folder: Folder) -> Codec:
 def read_pegasus(folder: Folder) -> Codec:
     """spiece.model of PEGASUS, whose first pieces are `<pad>` and `</s>`."""
     model = _load(folder, T5_MODEL)
-    offset = folder.settings.get("offset", _PEGASUS_OFFSET)
+    offset = folder.count("offset", _PEGASUS_OFFSET)
     extra = {"<mask_1>": 2, "<mask_2>": 3}
     extra |= {f"<unk_{number}>": number + 2 for number in range(2, offset)}
     ids = [idx if idx < 2 else idx + offset for idx in range(model.get_piece_size())]
@@ -112,7 +112,7 @@ def read_fairseq(folder: Folder) -> Codec:
     """
     model = _load(folder, FAIRSEQ_MODEL)
     languages = [token for token in folder.extra_tokens if token != MASK]
-    if not languages and folder.settings.get("tokenizer_class", "").startswith("Nllb"):
+    if not languages and folder.setting("tokenizer_class", "").startswith("Nllb"):
         raise CheckpointError(
             f"{folder.path}: neither tokenizer.json nor tokenizer_config.json lists the languages"
         )
@@ -127,7 +127,7 @@ def read_fairseq(folder: Folder) -> Codec:
 def read_m2m(folder: Folder) -> Codec:
     """sentencepiece.bpe.model and vocab.json of M2M100."""
     vocabulary = folder.read_vocabulary(VOCABULARY)
-    is_wmt21 = folder.settings.get("language_codes") == "wmt21"
+    is_wmt21 = folder.setting("language_codes", "") == "wmt21"
     codes = (_WMT21_LANGUAGES if is_wmt21 else _M2M_LANGUAGES).split()
     languages = {f"__{code}__": len(vocabulary) + index for index, code in enumerate(codes)}
     return _looked_up(folder, FAIRSEQ_MODEL, vocabulary | languages, frozenset(languages))
@@ -138,7 +138,7 @@ def read_marian(folder: Folder) -> Codec:
 
     Raises CheckpointError for a model with two vocabularies.
     """
-    if folder.settings.get("separate_vocabs"):
+    if folder.setting("separate_vocabs", False):
         raise CheckpointError(
             f"{folder.path}: a vocabulary of its own for each side is not supported"
         )
@@ -157,9 +157,8 @@ def _looked_up(
         raise folder.damaged(VOCABULARY, f"{missing[0]} is missing")
     reserved = {token for token in tokens if RESERVED.fullmatch(token)}
     controls = languages | reserved | ({PAD, EOS, BOS, UNK} & tokens.keys())
-    text_ids = {token: idx for token, idx in tokens.items() if token not in controls}
 
     def encode(text: str) -> list[int]:
-        return [text_ids.get(piece, tokens[UNK]) for piece in model.encode(text, out_type=str)]
+        return [tokens.get(piece, tokens[UNK]) for piece in model.encode(text, out_type=str)]
 
     return Codec(encode, tokens, controls, spell_sentencepiece, unglued=controls)
