@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from pathlib import Path
 from typing import Any
 
@@ -186,18 +185,3 @@ def test_a_file_that_breaks_off_is_refused(tmp_path: Path) -> None:
     soundfile.write(path, RANDOM.uniform(-1, 1, 200_000), SAMPLE_RATE_HZ)
     path.write_bytes(path.read_bytes()[:150_000])
     refused(path, "damaged")
-
-
-def test_missing_packages_are_named_with_what_installs_them(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *args: Any) -> Any:
-        if name == "soundfile":
-            raise ModuleNotFoundError("No module named 'soundfile'", name=name)
-        return real(name, *args)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(AudioError, match=r'soundfile: pip install "duologue\[speech\]"'):
-        read_all(tmp_path / "a.wav")

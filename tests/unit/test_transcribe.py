@@ -119,9 +119,9 @@ def test_progress_tells_the_seconds_that_are_done_and_the_new_segments() -> None
         model,  # type: ignore[arg-type]
         sound(34),
         ENGLISH,
-        lambda done_s, segments: seen.append((done_s, [s.text for s in segments])),
+        lambda p: seen.append((p.done_s, p.duration_s, [s.text for s in p.segments])),
     )
-    assert seen == [(4, [" one"]), (34, [" two"])]
+    assert seen == [(4, 34, [" one"]), (34, 34, [" two"])]
 
 
 def test_files_are_read_as_samples_are(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 Audio         samples that are read window by window
 open_audio    of a file that libsndfile can read: wav, flac, ogg, mp3 and more
 from_samples  of an array
+check_file    whether a file is worth opening
 AudioLimits   what is refused before it costs anything
 
-Files need the packages soundfile and soxr (the extra `speech`), which are imported when the first
-file is opened; arrays need neither.
+Files need the packages soundfile and soxr, which are imported when the first one is opened.
 """
 
 from __future__ import annotations
@@ -95,12 +95,14 @@ def open_audio(
 ) -> Generator[Audio, None, None]:
     """The sound of a file while the context is open: channels averaged, resampled with soxr.
 
-    Raises AudioError, which names the file: missing, empty, too large, too long, no audio that
-    libsndfile knows, or the packages to read it are not installed.
+    Raises AudioError, which names the file: missing, empty, too large, too long, damaged, or
+    no audio that libsndfile knows.
     """
+    import soundfile
+    import soxr
+
     path = Path(path)
-    soundfile, soxr = _packages()
-    _require_file(path, limits)
+    check_file(path, limits)
     try:
         file = soundfile.SoundFile(os.fspath(path))
     # TypeError: a name that ends in .raw, for which the library asks what is inside.
@@ -119,18 +121,8 @@ def open_audio(
         yield Audio(_limited(path, mono, limits), duration_s)
 
 
-def _packages() -> tuple[Any, Any]:
-    try:
-        import soundfile
-        import soxr
-    except ImportError as error:
-        raise AudioError(
-            f'reading audio files needs the package {error.name}: pip install "duologue[speech]"'
-        ) from None
-    return soundfile, soxr
-
-
-def _require_file(path: Path, limits: AudioLimits) -> None:
+def check_file(path: Path, limits: AudioLimits = LIMITS) -> None:
+    """Raise AudioError for a file that need not be opened to see that it cannot be read."""
     if not path.is_file():
         raise AudioError(f"{path}: {'not' if path.exists() else 'no such'} file")
     num_bytes = path.stat().st_size

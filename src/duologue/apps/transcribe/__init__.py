@@ -12,10 +12,20 @@ values        options and results
 from duologue.apps.transcribe.transcriber import OnWindow, transcribe
 from duologue.apps.transcribe.values import (
     Gap,
+    Progress,
     Segment,
     TranscribeOptions,
     Transcript,
     Word,
 )
 
-__all__ = ["Gap", "OnWindow", "Segment", "TranscribeOptions", "Transcript", "Word", "transcribe"]
+__all__ = [
+    "Gap",
+    "OnWindow",
+    "Progress",
+    "Segment",
+    "TranscribeOptions",
+    "Transcript",
+    "Word",
+    "transcribe",
+]

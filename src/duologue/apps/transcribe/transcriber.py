@@ -17,14 +17,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from duologue.apps.transcribe.values import Gap, GapReason, Segment, TranscribeOptions, Transcript
+from duologue.apps.transcribe.values import (
+    Gap,
+    GapReason,
+    Progress,
+    Segment,
+    TranscribeOptions,
+    Transcript,
+)
 from duologue.apps.transcribe.vocabulary import Vocabulary
 from duologue.apps.transcribe.window import Decoded, Heard, WindowDecoder
 from duologue.media.audio import SAMPLE_RATE_HZ, Audio, Floats, from_samples, open_audio
 from duologue.media.features import WINDOW_SAMPLES
 from duologue.runtime import Runtime
 
-OnWindow = Callable[[float, tuple[Segment, ...]], None]
+OnWindow = Callable[[Progress], None]
 
 _MOST_CONFIDENT_GUESS = 0.5  # the highest temperature whose text the next window is told
 _LEAST_STEP_S = 1.0  # or a model that says little would read the same sound again and again
@@ -40,7 +47,7 @@ def transcribe(
 ) -> Transcript:
     """What is said in a file, or in mono samples [n] of floats at 16 kHz.
 
-    on_window  is told, after each window, the seconds that are done and the new segments
+    on_window  is called after each window
 
     Raises InputError for a model that does not listen, and a language or task that it has not
     learnt; AudioError for what is no sound.
@@ -76,8 +83,9 @@ class _Transcriber:
             num_before = len(self._segments)
             start += self._window(samples, start / SAMPLE_RATE_HZ)
             if on_window is not None:
-                done_s = min(start / SAMPLE_RATE_HZ, self._audio.duration_s)
-                on_window(done_s, tuple(self._segments[num_before:]))
+                duration_s = self._audio.duration_s
+                done_s = min(start / SAMPLE_RATE_HZ, duration_s)
+                on_window(Progress(done_s, duration_s, tuple(self._segments[num_before:])))
         return Transcript(
             tuple(self._segments),
             self._language,

@@ -2,6 +2,7 @@
 
 TranscribeOptions                    what goes in
 Transcript, Segment, Word, Gap       what comes out; times are seconds from the beginning
+Progress                             what there is after each window
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any, Literal
 
 from duologue.errors import InputError
 from duologue.media.audio import LIMITS, AudioLimits
+from duologue.types import Timestamps
 
-Timestamps = Literal["segment", "word", "none"]
 GapReason = Literal["silence", "noise", "repetition"]
 
 
@@ -107,6 +108,15 @@ class Gap:
     end: float
     reason: GapReason
     text: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a transcription has come: done_s of duration_s, and the segments that are new."""
+
+    done_s: float
+    duration_s: float
+    segments: tuple[Segment, ...]
 
 
 @dataclass(frozen=True)

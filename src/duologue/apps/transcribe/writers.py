@@ -1,6 +1,6 @@
 """A transcript as text: txt, srt (SubRip), vtt (WebVTT), json.
 
-txt    one line for each segment, or word
+txt    one line for each segment
 srt    numbered cues; https://en.wikipedia.org/wiki/SubRip describes what players agree on
 vtt    https://www.w3.org/TR/webvtt1/
 json   Transcript.to_dict on one line
@@ -13,12 +13,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 from duologue.apps.transcribe.values import Transcript
-
-Format = Literal["txt", "srt", "vtt", "json"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+from duologue.types import TranscriptFormat
 
 _NO_TEXT = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
@@ -29,14 +27,14 @@ class _Cue(NamedTuple):
     text: str
 
 
-def write(transcript: Transcript, format: Format, by_word: bool = False) -> str:
+def write(transcript: Transcript, format: TranscriptFormat, by_word: bool = False) -> str:
     """The transcript in a format, with a line break at the end unless it is empty.
 
-    by_word  one cue for each word in place of each segment; json has both if there are words
+    by_word  srt and vtt: one cue for each word in place of each segment
     """
     if format == "json":
         return json.dumps(transcript.to_dict(), ensure_ascii=False) + "\n"
-    cues = _cues(transcript, by_word)
+    cues = _cues(transcript, by_word and format != "txt")
     if format == "srt":
         return "\n".join(
             f"{number}\n{srt_time(cue.start)} --> {srt_time(cue.end)}\n{_srt_text(cue.text)}\n"
