@@ -374,6 +374,7 @@ def test_replies_name_the_languages_that_the_rows_name(tmp_path: Path) -> None:
 def test_contents_are_those_of_the_train_rows(root: Path) -> None:
     found = survey.contents(open_datasets(mix(root)))
     assert found.languages == ("en", "zh")
+    assert found.pairs == (("en", "zh"), ("zh", "en"))
     assert found.tasks == ("denoise", "reply", "sentiment", "translate")
     assert found.label_sets == {"labels": ("good", "not_bad")}
     one_way = survey.contents(open_datasets(config_of(root, DatasetConfig(path="pairs.jsonl"))))

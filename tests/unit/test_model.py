@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from duologue.config import ModelConfig
-from duologue.model import attention
-from duologue.model.attention import additive, decoder_mask, encoder_mask
+from duologue.model.attention import attend_plain
+from duologue.model.masks import additive, decoder_mask, encoder_mask
 from duologue.model.seq2seq import Seq2Seq
 from duologue.model.values import Source, Target
 
@@ -125,7 +125,7 @@ def test_plain_attention_equals_the_fused_one() -> None:
     )
     mask = additive(torch.rand(2, 5, 7, generator=generator) > 0.4, q.dtype)
     fused = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    plain = attention._attend_plain(q, k, v, mask)
+    plain = attend_plain(q, k, v, mask, q.shape[-1] ** -0.5)
     torch.testing.assert_close(plain, fused)
     for ours, theirs in zip(
         torch.autograd.grad(plain.square().sum(), (q, k, v)),

@@ -21,7 +21,7 @@ from duologue.cli.chat import Talk
 from duologue.config import ModelConfig
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
-from duologue.model.attention import cross_mask, decoder_mask, encoder_mask
+from duologue.model.masks import cross_mask, decoder_mask, encoder_mask
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "duologue"

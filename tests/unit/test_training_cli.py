@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from duologue.cli import run
-from duologue.config import Recipe
+from duologue.config import LoraConfig, Recipe
 from duologue.text.tokenizer import Tokenizer
 from duologue.training import trainer
 from duologue.training.trainer import Outcome
@@ -48,6 +48,23 @@ def test_train_hands_over_recipe_overrides_and_budget(
     assert received.model == {"cell": "gru"}
 
 
+def test_train_starts_from_the_model_that_is_named(
+    recipe: Path, tmp_path: Path, calls: list[tuple[Recipe, bool]]
+) -> None:
+    options = ["--init", str(tmp_path), "--set", "training.lora.rank=2"]
+    assert run(["train", str(recipe), *options]) == 0
+    ((received, _),) = calls
+    assert received.init == str(tmp_path)
+    assert received.training.lora == LoraConfig(rank=2)
+
+
+def test_train_names_the_models_that_there_are_when_one_is_missing(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", str(recipe), "--init", "nowhere"]) == 2
+    assert "no model 'nowhere'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_train_that_was_stopped_has_the_exit_code_of_its_signal(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, number: int
@@ -76,6 +93,7 @@ def test_train_without_its_extra_says_what_to_install(
         (["--set", "training.max_step=3"], "training.max_step: unknown key"),
         (["--set", "nonsense"], "write key=value"),
         (["--max-minutes", "0"], "max_minutes must be positive"),
+        (["--set", "training.lora.rank=2"], "training.lora needs a model to start from"),
     ],
 )
 def test_train_refuses_unusable_settings_in_one_line(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from shapes import FAMILIES
 from torch import nn
 
 from duologue.config import ModelConfig, TrainConfig
@@ -75,6 +76,20 @@ def test_only_matrices_other_than_the_embedding_decay(cell: str) -> None:
     assert "embed.weight" in kept
     assert all("norm" not in name and "bias" not in name for name in decayed)
     assert any("attn" in name for name in decayed)
+
+
+def test_tables_do_not_decay_and_sinusoids_do_not_train() -> None:
+    model = Seq2Seq(FAMILIES["marian-two-vocabularies"])
+    optimizer = build_optimizer(model, TrainConfig())
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    decayed, kept = (
+        {names[id(weight)] for weight in group["params"]} for group in optimizer.param_groups
+    )
+    assert {"embed.weight", "encoder.embed.weight", "output.bias"} <= kept
+    assert "output.weight" in decayed
+    assert not any("positions" in name for name in decayed | kept)
+    average = AveragedWeights(model, 0.9)
+    assert len(average.values) == len(decayed | kept)
 
 
 def test_gradients_become_means_per_token() -> None:

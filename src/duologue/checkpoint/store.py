@@ -9,6 +9,7 @@ A folder as others publish it, with a `model_type` in its config.json, is read j
 
 save_model          atomic: a reader sees the old folder or the new one, never a mixture
 load_model          weights are read-only views of the mapped file where no conversion is needed
+open_model          leaves the weights in the files until they are asked for
 model_info          what `duologue info` prints
 The rest is in spec.py (names and shapes), weights.py (precisions) and tensors.py (checks,
 fingerprint), and can be imported from here; published.py reads what others wrote.
@@ -64,6 +65,7 @@ __all__ = [
     "LoadedModel",
     "ModelInfo",
     "Precision",
+    "StoredModel",
     "Weight",
     "Weights",
     "dequantize",
@@ -71,6 +73,7 @@ __all__ = [
     "load_config",
     "load_model",
     "model_info",
+    "open_model",
     "read_card",
     "save_model",
     "to_precision",
@@ -233,24 +236,42 @@ def read_card(folder: Path) -> str:
 
 def model_info(folder: Path) -> ModelInfo:
     """Read a model folder as it is stored and say what it holds; raises like load_model."""
-    values = _read_config(folder)
-    weights: Mapping[str, Weight]
-    if is_published(values):
-        model, _ = open_published(folder)
-        config, weights = model.config, model.weights("f32")
-        num_bytes, precision = model.files.num_bytes, model.files.precision
-    else:
-        config = _model_config(values, folder)
-        weights, _ = _read_weights(folder / TENSORS, config)
-        num_bytes, precision = (folder / TENSORS).stat().st_size, stored_precision(weights)
+    stored = open_model(folder)
     return ModelInfo(
         path=str(folder),
-        config=config,
-        parameters=sum(int(np.prod(shape)) for shape in weight_spec(config).values()),
-        bytes=num_bytes,
-        precision=precision,
-        fingerprint=fingerprint(config, weights),
+        config=stored.config,
+        parameters=sum(int(np.prod(shape)) for shape in weight_spec(stored.config).values()),
+        bytes=stored.bytes,
+        precision=stored.precision,
+        fingerprint=fingerprint(stored.config, stored.weights),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class StoredModel:
+    """A model whose weights are still in its files.
+
+    weights    each is read when it is asked for; those of a published model come in float32
+    bytes, precision   see ModelInfo
+    """
+
+    config: ModelConfig
+    weights: Mapping[str, Weight]
+    bytes: int
+    precision: Precision
+
+
+def open_model(folder: Path) -> StoredModel:
+    """A model folder, checked, with its weights as they are stored; raises like load_model."""
+    values = _read_config(folder)
+    if is_published(values):
+        model, _ = open_published(folder)
+        weights, files = model.weights("f32"), model.files
+        return StoredModel(model.config, weights, files.num_bytes, files.precision)
+    config = _model_config(values, folder)
+    path = folder / TENSORS
+    stored, _ = _read_weights(path, config)
+    return StoredModel(config, stored, path.stat().st_size, stored_precision(stored))
 
 
 def _read_weights(path: Path, config: ModelConfig) -> tuple[Weights, mmap.mmap]:

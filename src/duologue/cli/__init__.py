@@ -34,6 +34,7 @@ COMMANDS = (
     "info",
     "pull",
     "quantize",
+    "export",
     "train",
     "tokenizer",
 )

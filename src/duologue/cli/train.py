@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from duologue.config import Recipe
 
 
 def train(
@@ -17,6 +20,13 @@ def train(
             metavar="KEY=VALUE",
             show_default=False,
             help="Change one setting of the recipe; may be given often.",
+        ),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FOLDER",
+            help="Model to start from, one of ours or as published; the same as `init` there.",
         ),
     ] = None,
     resume: Annotated[
@@ -40,27 +50,47 @@ def train(
       duologue train recipes/tiny.yaml
       duologue train recipes/tiny.yaml --set training.max_steps=500 --set output=runs/short
       duologue train recipes/tiny.yaml --resume
+      duologue train mine.yaml --init ./opus-mt-en-de
     """
+    import json
     import os
 
     # Threads that wait for others spin only briefly, then sleep: beside another busy process this
     # doubles the speed, alone it costs 3 %. Read when PyTorch is loaded (docs/how-to/train.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
-    from duologue.config import load_recipe
-    from duologue.errors import TrainingError
-
     overrides = list(set_ or [])
     if max_minutes is not None:
         overrides.append(f"training.max_minutes={max_minutes}")
-    loaded = load_recipe(recipe, tuple(overrides))
-    try:
-        import matplotlib  # noqa: F401  (the plots need it: found out now, not after an hour)
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise TrainingError(f"training needs {error.name}: pip install 'duologue[train]'") from None
+    if init is not None:
+        overrides.append(f"init={json.dumps(init)}")
+    loaded = _read(recipe, tuple(overrides))
+    _require_extra(loaded)
     from duologue.training import trainer
 
     outcome = trainer.train(loaded, resume)
     if outcome.signal:
         raise typer.Exit(128 + outcome.signal)
+
+
+def _read(path: Path, overrides: tuple[str, ...]) -> Recipe:
+    """The recipe, with the folder of the model that it starts from."""
+    from duologue.api import model_folder
+    from duologue.config import load_recipe, replace
+
+    recipe = load_recipe(path, overrides)
+    return replace(recipe, init=str(model_folder(recipe.init))) if recipe.init else recipe
+
+
+def _require_extra(recipe: Recipe) -> None:
+    """Raise TrainingError if a package is missing: now, not after an hour."""
+    from duologue.errors import TrainingError
+
+    try:
+        import matplotlib  # noqa: F401  (for the plots)
+        import torch  # noqa: F401
+
+        if recipe.training.lora is not None:
+            import peft  # noqa: F401
+    except ImportError as error:
+        raise TrainingError(f"training needs {error.name}: pip install 'duologue[train]'") from None

@@ -6,6 +6,7 @@ DatasetConfig     one data set of a mix                                         
 AugmentConfig     text augmentation, each kind an option
 DataConfig        which data, mixed how, in batches of what size
 TrainConfig       optimizer, schedule, validation, budget
+LoraConfig        small matrices that train in place of the weights
 Recipe            model + tokenizer + data + training: one YAML file, one run
 
 Unknown keys, wrong types and contradictions raise ConfigError, which names the key.
@@ -17,6 +18,7 @@ from duologue.config.recipe import (
     AugmentConfig,
     DataConfig,
     DatasetConfig,
+    LoraConfig,
     Recipe,
     TokenizerConfig,
     TrainConfig,
@@ -31,6 +33,7 @@ __all__ = [
     "DataConfig",
     "DatasetConfig",
     "GenerationConfig",
+    "LoraConfig",
     "ModelConfig",
     "Recipe",
     "TokenizerConfig",

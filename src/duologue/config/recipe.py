@@ -121,6 +121,30 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Train small matrices beside frozen ones; Hu et al. 2021 (arXiv:2106.09685, section 4.1).
+
+    rank     inner width of the small matrices
+    alpha    their product counts alpha / rank times
+    dropout  of what they read
+    targets  the linear layers that get them: those of the attentions, of the feed-forwards
+    """
+
+    __pydantic_config__ = STRICT
+
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.0
+    targets: tuple[Literal["attention", "feed_forward"], ...] = ("attention",)
+
+    def __post_init__(self) -> None:
+        require(self.rank >= 1, "rank must be at least 1")
+        require(self.alpha >= 1, "alpha must be at least 1")
+        require(0 <= self.dropout < 1, "dropout must be at least 0 and below 1")
+        require(len(self.targets) > 0, "targets must name attention, feed_forward or both")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Optimizer, schedule, validation and budget of one run.
 
@@ -137,6 +161,7 @@ class TrainConfig:
     patience          validations without a better score before the run stops; 0 is never
     max_bad_losses    updates in a row without a finite loss and gradient before the run stops
     keep_every        updates between `last` checkpoints
+    lora              train small matrices in place of the weights of `init`; None trains these
     """
 
     __pydantic_config__ = STRICT
@@ -164,6 +189,7 @@ class TrainConfig:
     keep_every: int = 200
     seed: int = 1
     tensorboard: bool = False
+    lora: LoraConfig | None = None
 
     def __post_init__(self) -> None:
         counts = ("max_steps", "warmup_steps", "accumulate", "validate_every", "keep_every")
@@ -208,7 +234,7 @@ class Recipe:
 
     model   keys of ModelConfig; vocab_size, languages, tasks and label_sets come from the data
     output  folder of the run: checkpoints, plots, and the finished model folder
-    init    model folder to start from; None starts from random weights
+    init    model to start from: a folder of ours or as published; None starts from random weights
     """
 
     __pydantic_config__ = STRICT
@@ -219,6 +245,12 @@ class Recipe:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
     init: str | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            self.training.lora is None or self.init is not None,
+            "training.lora needs a model to start from: set init",
+        )
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:

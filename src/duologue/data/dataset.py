@@ -21,6 +21,7 @@ from duologue.config import DataConfig, DatasetConfig
 from duologue.data.lines import read_lines
 from duologue.data.rows import SPLITS, Example, Row, example_of, split_of
 from duologue.errors import DataError
+from duologue.text.template import LANGUAGES
 
 _COLUMNS = frozenset(
     ("source", "target", "text", "label", "intent", "split", "src_lang", "tgt_lang", "lang")
@@ -31,14 +32,16 @@ _COLUMNS = frozenset(
 class Dataset:
     """One data set of a mix, not read before it is asked for.
 
-    name    what reports call it
-    config  its settings
-    root    folder that the configured path starts from
+    name       what reports call it
+    config     its settings
+    root       folder that the configured path starts from
+    languages  that translations may be between; None: any
     """
 
     name: str
     config: DatasetConfig
     root: Path
+    languages: tuple[str, ...] | None = LANGUAGES
 
     def examples(self, split: str = "train") -> Iterator[Example]:
         """The examples of one split in the order of the file, at most `config.limit` of them.
@@ -56,7 +59,7 @@ class Dataset:
             return
         for row in self._reader()(paths, first):
             if split_of(row, default=split if "{split}" in self.config.path else "train") == split:
-                yield example_of(row, self.name, self.config)
+                yield example_of(row, self.name, self.config, self.languages)
 
     @property
     def path(self) -> Path:
@@ -168,8 +171,12 @@ def _kind_by_name(pattern: str, path: Path) -> str:
     )
 
 
-def open_datasets(config: DataConfig) -> tuple[Dataset, ...]:
+def open_datasets(
+    config: DataConfig, languages: tuple[str, ...] | None = LANGUAGES
+) -> tuple[Dataset, ...]:
     """The data sets of a mix. Nothing is read; errors come when rows are asked for.
+
+    languages  that translations may be between; None: any
 
     A set is called after its file (`mt/pydocs.jsonl.gz` is `pydocs`); where two sets would share
     a name, the folder is put in front (`mt/tiny`, `dialogue/tiny`), and then a number behind.
@@ -182,7 +189,8 @@ def open_datasets(config: DataConfig) -> tuple[Dataset, ...]:
         for name, item in zip(names, config.sets, strict=True)
     ]
     return tuple(
-        Dataset(name, item, root) for name, item in zip(_numbered(names), config.sets, strict=True)
+        Dataset(name, item, root, languages)
+        for name, item in zip(_numbered(names), config.sets, strict=True)
     )
 
 

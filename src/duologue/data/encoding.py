@@ -2,27 +2,41 @@
 
 Encoded, EncodedTarget   token ids of one row of a batch
 encode                   Example to Encoded, of whatever length
+encode_all               the same for every kind of model: imported ones read each target's source
 windows                  Encoded to the pieces that fit the limits
 
-Ids come from text.template alone.
+Ids come from text.template and text.imported_template alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from duologue.data.rows import Example
+from duologue.data.rows import Example, Target
+from duologue.errors import DataError, InputError
+from duologue.text.imported import ImportedTokenizer
+from duologue.text.imported_template import ImportedTemplate
 from duologue.text.template import MASK, prefix_ids, segment_ids
 from duologue.text.tokenizer import Tokenizer
+from duologue.types import Turn
+
+AnyTokenizer = Tokenizer | ImportedTokenizer
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedTarget:
-    """Ids of one target: decoder prefix, text without the end token, segments it may see."""
+    """Ids of one target: decoder prefix, text without the end token, segments it may see.
+
+    task, language  as in data.rows.Target; they decide no loss, but how a result is scored
+    """
 
     prefix: tuple[int, ...]
     text: tuple[int, ...]
     limit: int
+    task: str = field(default="reply", compare=False)
+    language: str | None = field(default=None, compare=False)
 
     @property
     def num_tokens(self) -> int:
@@ -84,9 +98,58 @@ def encode(example: Example, tokenizer: Tokenizer) -> Encoded:
             text = segments[target.limit][1:]  # a reply is the next segment, encoded already
         else:
             text = tuple(tokenizer.encode(target.text))
-        targets.append(EncodedTarget(tuple(prefix), text, target.limit))
+        targets.append(
+            EncodedTarget(tuple(prefix), text, target.limit, target.task, target.language)
+        )
     num_documents = sum(turn.role == "document" for turn in example.segments)
     return Encoded(example.set, tuple(segments), num_documents, tuple(targets))
+
+
+def encode_all(
+    example: Example, tokenizer: AnyTokenizer, template: ImportedTemplate | None, path: Path
+) -> list[Encoded]:
+    """Token ids of an example, uncut, in as many parts as its model needs.
+
+    template  of an imported model, which reads what it is to do in the source: each target gets a
+              part of its own. None: one part
+    path      the file of the example
+
+    Raises DataError where the template has no such task or language.
+    """
+    if isinstance(tokenizer, Tokenizer):
+        return [encode(example, tokenizer)]
+    assert template is not None  # an imported tokenizer comes with one
+    try:
+        return [_imported(example, target, tokenizer, template) for target in example.targets]
+    except InputError as error:
+        raise DataError(path, example.line, str(error)) from None
+
+
+def _imported(
+    example: Example, target: Target, tokenizer: ImportedTokenizer, template: ImportedTemplate
+) -> Encoded:
+    text = as_one_text(example.segments[: target.limit])
+    languages = (example.language, target.language)
+    source = template.source(text, target.task, *languages)
+    prefix = template.prefix(target.task, *languages)
+    encoded = EncodedTarget(
+        prefix=(*prefix.ids, *prefix.forced),
+        text=tuple(tokenizer.encode(target.text)),
+        limit=1,
+        task=target.task,
+        language=target.language,
+    )
+    return Encoded(example.set, (source.ids,), 0, (encoded,))
+
+
+def as_one_text(turns: Sequence[Turn]) -> str:
+    """What imported models read of several turns: a line `role: text` for each.
+
+    A single turn is its text.
+    """
+    if len(turns) == 1:
+        return turns[0].text
+    return "\n".join(f"{turn.role}: {turn.text}" for turn in turns)
 
 
 def _with_masks(text: str, gaps: tuple[int, ...], tokenizer: Tokenizer) -> list[int]:

@@ -19,11 +19,12 @@ from duologue.config import DataConfig
 from duologue.data.augment import augment, can_train, join
 from duologue.data.batching import Batch, collate, cut
 from duologue.data.dataset import Dataset, open_datasets
-from duologue.data.encoding import Encoded, Limits, encode, windows
+from duologue.data.encoding import AnyTokenizer, Encoded, Limits, encode_all, windows
 from duologue.data.rows import Example
 from duologue.data.survey import count_rows
 from duologue.errors import CheckpointError, DataError
-from duologue.text.tokenizer import Tokenizer
+from duologue.text.imported_template import ImportedTemplate
+from duologue.text.template import LANGUAGES
 
 MAX_BLOCK_CHARS = 16_000_000  # of text in one block; bounds memory where rows are long
 
@@ -140,25 +141,27 @@ class BatchStream:
     batches are shuffled. Batch n of the stream goes to rank n mod world_size, so that ranks see
     disjoint batches and always the same number of them.
 
-    counts  per data set, what was drawn; the same on all ranks
+    template  of an imported model; see encode_all
+    counts    (attribute) per data set, what was drawn; the same on all ranks
     """
 
     def __init__(
         self,
         config: DataConfig,
-        tokenizer: Tokenizer,
+        tokenizer: AnyTokenizer,
         seed: int,
         *,
+        template: ImportedTemplate | None = None,
         single_target: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self._config = config
-        self._tokenizer = tokenizer
+        self._tokenizer, self._template = tokenizer, template
         self._seed = seed
         self._limits = limits_of(config, single_target)
         self._rank, self._world_size = rank, world_size
-        self._datasets = open_datasets(config)
+        self._datasets = open_datasets(config, LANGUAGES if template is None else None)
         self._sets = [ShuffledRows(item, seed, config.shuffle_buffer) for item in self._datasets]
         self._weights: list[float] = []
         self.counts = {dataset.name: Counts() for dataset in self._datasets}
@@ -251,9 +254,10 @@ class BatchStream:
         pieces = []
         row = self._joined(rows.draw(), rng)
         for example in augment(row, dataset.config.augment, rng):
-            fitting, num_left_out = windows(encode(example, self._tokenizer), self._limits)
-            pieces += fitting
-            counts.left_out += num_left_out
+            for part in encode_all(example, self._tokenizer, self._template, dataset.path):
+                fitting, num_left_out = windows(part, self._limits)
+                pieces += fitting
+                counts.left_out += num_left_out
         counts.rows += 1
         counts.targets += sum(len(piece.targets) for piece in pieces)
         return pieces

@@ -29,7 +29,7 @@ MAX_KB_CHARS = 800  # of a knowledge-base table or result; whole entries are kep
 class Target:
     """One text that the decoder learns to produce from an example's segments.
 
-    task        a decoder prefix of text.template
+    task        one of text.template
     text        what is to be produced; empty for a question that the document does not answer
     limit       source segments that this target may see: segments[:limit]
     language    of the text, for `translate`, and for `reply` where the row names one that there is
@@ -123,8 +123,16 @@ def split_of(row: Row, default: str) -> str:
     return str(split)
 
 
-def example_of(row: Row, set_name: str, config: DatasetConfig) -> Example:
-    """The example of a row. Raises DataError for missing fields and wrong types."""
+def example_of(
+    row: Row,
+    set_name: str,
+    config: DatasetConfig,
+    languages: tuple[str, ...] | None = LANGUAGES,
+) -> Example:
+    """The example of a row. Raises DataError for missing fields and wrong types.
+
+    languages  that translations may be between; None: any
+    """
     task = row.fields.get("task") or _guessed_task(row)
     if not isinstance(task, str) or task not in _KINDS:
         row.fail(f"task {task!r} cannot be trained on; tasks are {', '.join(_KINDS)}")
@@ -132,7 +140,7 @@ def example_of(row: Row, set_name: str, config: DatasetConfig) -> Example:
     if language is not None and not isinstance(language, str):
         row.fail("field 'lang' must be a text")
     try:
-        example: Example = _KINDS[task](_Origin(set_name, language, config), row)
+        example: Example = _KINDS[task](_Origin(set_name, language, config, languages), row)
     except RecursionError:
         row.fail("lists or objects are nested too deeply")
     return example
@@ -145,6 +153,7 @@ class _Origin:
     set_name: str
     language: str | None
     config: DatasetConfig
+    languages: tuple[str, ...] | None
 
     @property
     def reply_language(self) -> str | None:
@@ -175,8 +184,10 @@ def _translate(origin: _Origin, row: Row) -> Example:
         ("tgt_lang", origin.config.tgt_lang),
     ):
         code = row.fields.get(key) or default
-        if code not in LANGUAGES:
-            row.fail(f"{key} must be one of {', '.join(LANGUAGES)}, not {code!r}")
+        if origin.languages is not None and code not in origin.languages:
+            row.fail(f"{key} must be one of {', '.join(origin.languages)}, not {code!r}")
+        if not code or not isinstance(code, str):
+            row.fail(f"{key} must be the code of a language, such as en, not {code!r}")
         codes.append(str(code))
     return Example(
         set=origin.set_name,

@@ -39,12 +39,14 @@ class Contents:
     """What the train rows of a mix train.
 
     languages        codes that something is translated into, sorted
+    pairs            (source, target) codes of translations, sorted
     reply_languages  codes that replies name, sorted
     tasks            decoder prefixes, sorted
     label_sets       name of each set that has labels -> its labels as the data spells them, sorted
     """
 
     languages: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
     reply_languages: tuple[str, ...]
     tasks: tuple[str, ...]
     label_sets: dict[str, tuple[str, ...]]
@@ -52,7 +54,7 @@ class Contents:
 
 def contents(datasets: Sequence[Dataset]) -> Contents:
     """Read all train rows and say what they train."""
-    languages: set[str | None] = set()
+    pairs: set[tuple[str, str]] = set()
     reply_languages: set[str | None] = set()
     tasks: set[str] = set()
     label_sets: dict[str, set[str]] = {}
@@ -65,11 +67,13 @@ def contents(datasets: Sequence[Dataset]) -> Contents:
             replies = [target for target in example.targets if target.task == "reply"]
             reply_languages.update(target.language for target in replies)
             into = {target.language for target in example.targets if target.task == "translate"}
-            languages |= into | ({example.language} if config.pair_swap and any(into) else set())
+            found = {(example.language, code) for code in into if example.language and code}
+            pairs |= found | ({pair[::-1] for pair in found} if config.pair_swap else set())
             if example.labels:
                 label_sets.setdefault(dataset.name, set()).update(example.labels)
     return Contents(
-        languages=tuple(sorted(code for code in languages if code)),
+        languages=tuple(sorted({target for _, target in pairs})),
+        pairs=tuple(sorted(pairs)),
         reply_languages=tuple(sorted(code for code in reply_languages if code)),
         tasks=tuple(sorted(tasks)),
         label_sets={name: tuple(sorted(labels)) for name, labels in label_sets.items()},

@@ -242,7 +242,6 @@ class Encoding:
             raise EngineError("this segment has not been encoded to its end")
         return self._memory
 
-
     def states(self) -> npt.NDArray[np.float32]:
         """[n, D] float32: what the encoder made of the new tokens, final norm included.
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from duologue.config import ModelConfig
-from duologue.model.attention import cross_mask
+from duologue.model.front_end import Embedding
 from duologue.model.layers import Dropout, RMSNorm, init_weights
+from duologue.model.masks import cross_mask
 from duologue.model.values import DecoderState, Memory, Source, Target
 
 
@@ -37,8 +38,13 @@ class RecurrentEncoder(nn.Module):
         self.dropout = Dropout(dropout)
         init_weights(self, 1)
 
+    def embedded(self, source: Source, shared: Embedding) -> Tensor:
+        """Embeddings [B, S, D] of the source; same contract as TransformerEncoder.embedded."""
+        return shared(source.ids)
+
     def forward(self, source: Source, embedded: Tensor, memory: Memory | None) -> Memory:
         """The memory with `source` appended; same contract as TransformerEncoder.forward."""
+        embedded = self.dropout(embedded)
         batch, length, d_model = embedded.shape
         dialogue = (
             memory.carried
@@ -108,6 +114,7 @@ class RecurrentDecoder(nn.Module):
 
     def forward(self, target: Target, embedded: Tensor, memory: Memory) -> Tensor:
         """Decoder states [B, T, D]; the state starts from zero at each packed target."""
+        embedded = self.dropout(embedded)
         batch, length, d_model = embedded.shape
         mask = cross_mask(target.limit, memory.segment)
         keys = self.attn.key(memory.states)

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from duologue.config import ModelConfig
 from duologue.model.decoder import TransformerDecoder
 from duologue.model.encoder import TransformerEncoder
-from duologue.model.layers import Dropout
+from duologue.model.front_end import Embedding, Output
 from duologue.model.recurrent import RecurrentDecoder, RecurrentEncoder
-from duologue.model.values import DecoderState, Memory, Source, Target
+from duologue.model.values import DecoderState, Memory, OutputLayer, Source, Target
 
 CELLS = {
     "transformer": (TransformerEncoder, TransformerDecoder),
@@ -25,21 +25,8 @@ CELLS = {
 }
 
 
-class Embedding(nn.Module):
-    """One table for input and output; Press & Wolf 2017 (arXiv:1608.05859)."""
-
-    def __init__(self, vocab_size: int, d_model: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(vocab_size, d_model) * d_model**-0.5)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """ids [...] -> [..., D], scaled by sqrt(D) so that entries have variance ~1."""
-        embedded = nn.functional.embedding(ids, self.weight)
-        return embedded * self.weight.shape[1] ** 0.5
-
-
 class Seq2Seq(nn.Module):
-    """An encoder-decoder model of the `duo` family. Weight names are those of the model folder.
+    """An encoder-decoder model. Weight names are those of the model folder.
 
     dropout  applied to embeddings and residual branches, in training mode only
     """
@@ -48,10 +35,10 @@ class Seq2Seq(nn.Module):
         super().__init__()
         self.config = config
         encoder, decoder = CELLS[config.cell]
-        self.embed = Embedding(config.vocab_size, config.d_model)
+        self.embed = Embedding(config.vocab_size, config)
         self.encoder = encoder(config, dropout)
         self.decoder = decoder(config, dropout)
-        self.dropout = Dropout(dropout)
+        self.output = Output(config)
 
     def forward(self, source: Source, target: Target) -> Tensor:
         """Decoder states [B, T, D] for known targets; logits() turns them into scores."""
@@ -59,11 +46,15 @@ class Seq2Seq(nn.Module):
 
     def decode(self, target: Target, memory: Memory) -> Tensor:
         """Decoder states [B, T, D] for known targets of an encoded memory."""
-        return self.decoder(target, self.dropout(self.embed(target.ids)), memory)
+        return self.decoder(target, self.embed(target.ids), memory)
+
+    def output_layer(self) -> OutputLayer:
+        """What turns decoder states into logits."""
+        return self.output.layer(self.embed.weight)
 
     def logits(self, states: Tensor) -> Tensor:
         """[..., D] -> [..., V] float32."""
-        return nn.functional.linear(states, self.embed.weight).float()
+        return self.output_layer().logits(states)
 
     def encode(self, source: Source, memory: Memory | None = None) -> Memory:
         """`memory` with the segments of `source` appended; only these are computed.
@@ -72,7 +63,7 @@ class Seq2Seq(nn.Module):
         """
         if memory is not None and self.config.encoder_mask == "full":
             raise ValueError("a full encoder mask cannot append: encode all segments at once")
-        return self.encoder(source, self.dropout(self.embed(source.ids)), memory)
+        return self.encoder(source, self.encoder.embedded(source, self.embed), memory)
 
     def start(self, memory: Memory) -> DecoderState:
         """A decoder that has produced nothing yet and reads `memory`."""

@@ -1,4 +1,4 @@
-"""What goes into and comes out of a model: Source, Target, Memory, DecoderState."""
+"""What goes into and comes out of a model: Source, Target, Memory, DecoderState, OutputLayer."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
 class Source:
-    """Segments to encode, one row per example; every field is [B, S].
+    """Segments to encode, one row per example; every field but the last is [B, S].
 
-    ids       int64 token ids
+    ids       int64 token ids; not looked at by a model that hears
     segment   int64 index of the segment, -1 on padding
-    position  int64 position for the rotary angles; a document starts again at 0
+    position  int64 position of each token; a document starts again at 0
     document  bool, True inside document segments
+    features  [B, 2 * S or one less, mel_bins] float32 log-mel frames, for a model that hears
     """
 
     ids: Tensor
     segment: Tensor
     position: Tensor
     document: Tensor
+    features: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,22 @@ class DecoderState:
     cross: Any
     carried: Any
     length: int
+
+
+@dataclass(frozen=True)
+class OutputLayer:
+    """From decoder states to logits.
+
+    weight    [V, D]
+    bias      [V], or None
+    soft_cap  c in c * tanh(logit / c); 0 is off
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    soft_cap: float = 0.0
+
+    def logits(self, states: Tensor) -> Tensor:
+        """[..., D] -> [..., V] float32."""
+        logits = functional.linear(states, self.weight, self.bias).float()
+        return self.soft_cap * torch.tanh(logits / self.soft_cap) if self.soft_cap else logits

@@ -1,5 +1,6 @@
 """What turns gradients into better weights: AdamW, the learning rate, clipping, averaged weights.
 
+trained           the weights that a run changes, by name
 build_optimizer   AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101)
 learning_rate     warm-up, then cosine or inverse square root
 scale_gradients   sums to means per target token, clipped; tells whether they are finite
@@ -16,14 +17,20 @@ import torch
 from torch import Tensor, nn
 
 from duologue.config import TrainConfig
+from duologue.model.layers import TABLES
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Name -> weight, for those that training changes: neither fixed tables nor frozen ones."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over all weights; vectors (norms, biases) and the embedding do not decay."""
+    """AdamW; vectors (norms, biases) and tables (embeddings, positions) do not decay."""
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        is_matrix = parameter.dim() >= 2 and not name.startswith("embed.")
+    for name, parameter in trained(model).items():
+        is_matrix = parameter.dim() >= 2 and not name.endswith(TABLES)
         (decayed if is_matrix else kept).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},
@@ -76,14 +83,14 @@ def scale_gradients(gradients: list[Tensor], num_tokens: float, clip_norm: float
 class AveragedWeights:
     """An exponential moving average of a model's weights; Polyak & Juditsky 1992.
 
-    values  one tensor per weight, in the order of model.parameters()
+    values  one tensor per weight, in the order of trained(model)
 
     The decay starts low, min(decay, (1 + step) / (10 + step)), so that the random first weights
     are soon forgotten.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._parameters = [parameter.data for parameter in model.parameters()]
+        self._parameters = [parameter.data for parameter in trained(model).values()]
         self._decay = decay
         self.values = [parameter.clone() for parameter in self._parameters]
 

@@ -7,7 +7,8 @@ save_best      the weights alone, as checkpoints/best.safetensors
 export_model   the finished model folder
 
     <output>/recipe.yaml      the recipe, every default written out
-             tokenizer.json   trained on the recipe's data, or a copy of the one it names
+             tokenizer.json   trained on the recipe's data, or a copy of the one it names; an
+                              imported model of `init` has its own
              metrics.jsonl  loss.png  scores.png
              checkpoints/     last.safetensors, best.safetensors
              model/           the finished model
@@ -28,13 +29,18 @@ from duologue.checkpoint.weights import Weights
 from duologue.config import ModelConfig, Recipe, load_recipe, save_recipe, to_dict
 from duologue.data import survey
 from duologue.data.dataset import Dataset, open_datasets
+from duologue.data.encoding import AnyTokenizer
 from duologue.data.mixing import BatchStream, limits_of
 from duologue.errors import ConfigError
 from duologue.model.seq2seq import Seq2Seq
 from duologue.model.values import Source, Target
+from duologue.text.imported import ImportedTokenizer
+from duologue.text.imported_template import ImportedTemplate
+from duologue.text.template import LANGUAGES
 from duologue.text.tokenizer import Tokenizer
 from duologue.text.tokenizer_train import train_tokenizer
 from duologue.training.card import model_card
+from duologue.training.lora import add_adapters, merged_weights
 from duologue.training.optimizer import AveragedWeights, build_optimizer
 from duologue.training.parallel import Parallel
 from duologue.training.progress import Reporter, forget_metrics_after
@@ -66,7 +72,7 @@ class Run:
     recipe: Recipe
     folder: Path
     parallel: Parallel
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     model: Seq2Seq
     forward: Callable[[Source, Target], Tensor]
     optimizer: torch.optim.Optimizer
@@ -84,12 +90,11 @@ class Run:
         return [weight.grad for weight in self.model.parameters() if weight.grad is not None]
 
     def weights(self) -> Tensors:
-        """The weights to judge and to keep, by name: the averaged ones if there are any."""
-        own = self.model.state_dict()
+        """The weights to keep, as a model folder names them: the averaged ones if there are any."""
         if self.average is None:
-            return own
-        names = [name for name, _ in self.model.named_parameters()]
-        return dict(zip(names, self.average.values, strict=True))
+            return merged_weights(self.model)
+        with self.average.applied():
+            return {name: weight.clone() for name, weight in merged_weights(self.model).items()}
 
 
 def prepare(recipe: Recipe, resume: bool, parallel: Parallel) -> tuple[Run, TrainState]:
@@ -99,14 +104,17 @@ def prepare(recipe: Recipe, resume: bool, parallel: Parallel) -> tuple[Run, Trai
     """
     folder = Path(recipe.output).expanduser()
     init = load_model(Path(recipe.init).expanduser(), "f32") if recipe.init else None
-    datasets = open_datasets(recipe.data)
+    imported = init.tokenizer if init and isinstance(init.tokenizer, ImportedTokenizer) else None
+    datasets = open_datasets(recipe.data, None if imported else LANGUAGES)
     if parallel.is_main:
         _claim(folder, recipe, resume)
-        _provide_tokenizer(folder, recipe, init, datasets)
+        if not imported:
+            _provide_tokenizer(folder, recipe, init, datasets)
         save_recipe(recipe, folder / RECIPE)
     parallel.wait()
-    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    tokenizer = imported or Tokenizer.load(folder / TOKENIZER)
     config = model_config(recipe, tokenizer, datasets, init.config if init else None)
+    template = ImportedTemplate(config, imported) if imported else None
     model = _build_model(config, recipe, init, parallel)
     training = recipe.training
     single_target = recipe.data.single_target or config.encoder_mask == "full"
@@ -123,12 +131,13 @@ def prepare(recipe: Recipe, resume: bool, parallel: Parallel) -> tuple[Run, Trai
             recipe.data,
             tokenizer,
             training.seed,
+            template=template,
             single_target=single_target,
             rank=parallel.rank,
             world_size=parallel.world_size,
         ),
         validation=open_validation(
-            datasets, recipe, tokenizer, limits_of(recipe.data, single_target)
+            datasets, recipe, tokenizer, limits_of(recipe.data, single_target), template
         ),
         reporter=Reporter(folder, parallel.is_main, training.tensorboard),
     )
@@ -161,7 +170,7 @@ def _check_same_run(stored: Recipe, recipe: Recipe, folder: Path) -> None:
     def fixed(values: Recipe) -> dict[str, Any]:
         plain = to_dict(values)
         del plain["output"], plain["data"]["root"]
-        plain["training"] = {key: plain["training"][key] for key in ("seed", "ema_decay")}
+        plain["training"] = {key: plain["training"][key] for key in ("seed", "ema_decay", "lora")}
         return plain
 
     before, now = fixed(stored), fixed(recipe)
@@ -203,6 +212,10 @@ def _build_model(
     if init is not None:
         arrays = {name: torch.tensor(array) for name, array in init.weights.items()}
         model.load_state_dict(arrays)
+    if recipe.training.lora is not None:
+        if config.cell == "gru":
+            raise ConfigError("training.lora: cannot be used with cell gru")
+        add_adapters(model, recipe.training.lora)
     model.to(parallel.device)
     parallel.same_weights(model)
     torch.manual_seed(recipe.training.seed + parallel.rank)

@@ -1,4 +1,8 @@
-"""The shape of the model to train: the recipe's sizes, completed from tokenizer and data."""
+"""The shape of the model to train: the recipe's sizes, completed from tokenizer and data.
+
+model_config    of every run
+imported_tasks  what an imported model can do after a run, and with which prompts
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,18 @@ from typing import Any
 from duologue.config import ModelConfig, Recipe, from_dict, replace, to_dict
 from duologue.data import survey
 from duologue.data.dataset import Dataset
-from duologue.errors import ConfigError
+from duologue.data.encoding import AnyTokenizer
+from duologue.data.survey import Contents
+from duologue.errors import ConfigError, InputError
+from duologue.text.describe import PAIR
+from duologue.text.language_codes import resolve_language
 from duologue.text.template import LANGUAGES, TASKS
-from duologue.text.tokenizer import Tokenizer
 
 DERIVED = ("vocab_size", "languages", "reply_languages", "tasks", "label_sets")
 
 
 def model_config(
-    recipe: Recipe, tokenizer: Tokenizer, datasets: Sequence[Dataset], init: ModelConfig | None
+    recipe: Recipe, tokenizer: AnyTokenizer, datasets: Sequence[Dataset], init: ModelConfig | None
 ) -> ModelConfig:
     """The model to train.
 
@@ -31,23 +38,85 @@ def model_config(
     if init is not None:
         values = _sizes_of(init, values)
     config = from_dict(ModelConfig, values, "model")
-    for name in ("max_source", "max_target"):
-        if getattr(recipe.data, name) > config.max_positions:
-            raise ConfigError(f"data.{name}: is above model.max_positions, {config.max_positions}")
+    limits = {"max_positions": config.max_positions, "target_positions": config.target_positions}
+    for name, (key, limit) in zip(("max_source", "max_target"), limits.items(), strict=True):
+        if getattr(recipe.data, name) > limit:
+            raise ConfigError(f"data.{name}: is above model.{key}, {limit}")
     contents = survey.contents(datasets)
+    if config.generation is not None:
+        return imported_tasks(config, contents, recipe)
     languages = {*contents.languages, *config.languages}
     reply_languages = {*contents.reply_languages, *config.reply_languages}
     tasks = {*contents.tasks, *config.tasks}
-    labels = dict(config.label_sets)
-    for name, found in contents.label_sets.items():
-        labels[name] = tuple(sorted({*labels.get(name, ()), *found}))
     return replace(
         config,
         languages=tuple(code for code in LANGUAGES if code in languages),
         reply_languages=tuple(code for code in LANGUAGES if code in reply_languages),
         tasks=tuple(task for task in TASKS if task in tasks),
-        label_sets=labels,
+        label_sets=_labels(config, contents),
     )
+
+
+def _labels(config: ModelConfig, contents: Contents) -> dict[str, tuple[str, ...]]:
+    labels = dict(config.label_sets)
+    for name, found in contents.label_sets.items():
+        labels[name] = tuple(sorted({*labels.get(name, ()), *found}))
+    return labels
+
+
+def imported_tasks(config: ModelConfig, contents: Contents, recipe: Recipe) -> ModelConfig:
+    """The configuration of an imported model that has learnt what is in the data as well.
+
+    A task that it did not know gets a prompt in front of its sources, `sentiment: `, as in Raffel
+    et al. 2020 (arXiv:1910.10683, section 2.4); a pair of languages gets `translate en to de: `,
+    unless the model names languages by tokens of their own or was made for one target only.
+
+    Raises ConfigError for a model that hears, for denoising, and for several targets of a model
+    that was made for one.
+    """
+    if config.front_end == "mel":
+        raise ConfigError("init: a model that hears cannot be trained on texts")
+    if "denoise" in contents.tasks:
+        raise ConfigError("augment.denoise: imported models have no token for what is masked")
+    assert config.generation is not None  # imported models have one
+    prompts = dict(config.generation.prompts)
+    for task in contents.tasks:
+        if task not in config.tasks and task != "translate":
+            prompts.setdefault(task, f"{task}: ")
+    languages = config.languages
+    if contents.pairs and not config.generation.languages:
+        if "translate" in config.tasks and not any(map(PAIR.fullmatch, prompts)):
+            languages = _only_target(contents, recipe)
+        else:
+            pairs = [(source, _spelled(code, languages)) for source, code in contents.pairs]
+            for source, target in pairs:
+                task = f"translate {source} {target}"
+                prompts.setdefault(task, f"translate {source} to {target}: ")
+            languages = tuple(dict.fromkeys((*languages, *(target for _, target in pairs))))
+    return replace(
+        config,
+        languages=languages,
+        tasks=tuple(dict.fromkeys((*config.tasks, *contents.tasks))),
+        label_sets=_labels(config, contents),
+        generation=replace(config.generation, prompts=prompts),
+    )
+
+
+def _only_target(contents: Contents, recipe: Recipe) -> tuple[str, ...]:
+    if len(contents.languages) > 1:
+        raise ConfigError(
+            f"{recipe.init}: translates into one language, and cannot be told into which; the "
+            f"data has {', '.join(contents.languages)}"
+        )
+    return contents.languages
+
+
+def _spelled(code: str, known: tuple[str, ...]) -> str:
+    """A code as the model spells it, if it knows the language."""
+    try:
+        return resolve_language(code, known)
+    except InputError:
+        return code
 
 
 def _sizes_of(init: ModelConfig, asked: dict[str, Any]) -> dict[str, Any]:

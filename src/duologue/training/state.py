@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from duologue.errors import CheckpointError
-from duologue.training.optimizer import AveragedWeights
+from duologue.training.optimizer import AveragedWeights, trained
 from duologue.training.parallel import Parallel
 
 FORMAT = "duologue-training-1"
@@ -112,11 +112,11 @@ def collect(
 
     Every process must call this (the random states of all are gathered); only one need save it.
     """
-    names = [name for name, _ in model.named_parameters()]
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     if average is not None:
-        tensors |= {f"average.{n}": v for n, v in zip(names, average.values, strict=True)}
-    for name, parameter in model.named_parameters():
+        values = zip(trained(model), average.values, strict=True)
+        tensors |= {f"average.{name}": value for name, value in values}
+    for name, parameter in trained(model).items():
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{key}.{name}"] = value
     for rank, random in enumerate(parallel.gather(torch.get_rng_state())):
@@ -138,7 +138,7 @@ def restore(
     names = [name for name, _ in model.named_parameters()]
     needed = [f"model.{name}" for name in names] + [f"random.{parallel.rank}.cpu"]
     if average is not None:
-        needed += [f"average.{name}" for name in names]
+        needed += [f"average.{name}" for name in trained(model)]
     for name, parameter in model.named_parameters():
         stored = tensors.get(f"model.{name}")
         if stored is not None and stored.shape != parameter.shape:
@@ -151,9 +151,9 @@ def restore(
         raise CheckpointError(f"the checkpoint is of another run: {missing[0]} is missing")
     model.load_state_dict({name: tensors[f"model.{name}"] for name in names})
     if average is not None:
-        for value, name in zip(average.values, names, strict=True):
+        for value, name in zip(average.values, trained(model), strict=True):
             value.copy_(tensors[f"average.{name}"])
-    for name, parameter in model.named_parameters():
+    for name, parameter in trained(model).items():
         state = {
             key: tensors[f"optimizer.{key}.{name}"].to(parameter.device)
             for key in ("step", "exp_avg", "exp_avg_sq")

@@ -149,9 +149,8 @@ def sum_gradients(run: Run) -> tuple[float, float]:
         source, target, tgt_out = run.next_batch()
         with precision(config.precision, run.parallel.device):
             states = run.forward(source, target)
-            loss, count = target_loss(
-                states, tgt_out, run.model.embed.weight, config.label_smoothing
-            )
+            output = run.model.output_layer()
+            loss, count = target_loss(states, tgt_out, output, config.label_smoothing)
         loss.backward()
         total += loss.item()
         num_tokens += count

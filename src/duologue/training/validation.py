@@ -27,12 +27,18 @@ from duologue.config import AugmentConfig, Recipe
 from duologue.data.augment import augment
 from duologue.data.batching import Batch, collate, cut
 from duologue.data.dataset import Dataset
-from duologue.data.encoding import Encoded, Limits, encode, windows
+from duologue.data.encoding import (
+    AnyTokenizer,
+    Encoded,
+    EncodedTarget,
+    Limits,
+    encode_all,
+    windows,
+)
 from duologue.data.rows import Example
 from duologue.model.seq2seq import Seq2Seq
 from duologue.model.values import Source, Target
-from duologue.text.template import LANGUAGES, TASKS
-from duologue.text.tokenizer import Tokenizer
+from duologue.text.imported_template import ImportedTemplate
 from duologue.training.objective import target_loss
 
 T = TypeVar("T")
@@ -100,7 +106,7 @@ def summed_loss(
     model: Seq2Seq, source: Source, target: Target, tgt_out: Tensor
 ) -> tuple[float, int]:
     """Loss in nats without smoothing, and the target tokens it covers."""
-    loss, count = target_loss(model(source, target), tgt_out, model.embed.weight, 0.0)
+    loss, count = target_loss(model(source, target), tgt_out, model.output_layer(), 0.0)
     return loss.item(), count
 
 
@@ -132,14 +138,14 @@ def loss_scores(
 
 
 def generation_scores(
-    model: Seq2Seq, requests: Sequence[Encoded], tokenizer: Tokenizer, device: torch.device
+    model: Seq2Seq, requests: Sequence[Encoded], tokenizer: AnyTokenizer, device: torch.device
 ) -> dict[str, float]:
     """bleu, chrf and exact of text, accuracy of labels; a set may have both kinds."""
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for request, ids in zip(requests, generate(model, requests, tokenizer, device), strict=True):
         target = request.targets[0]
         pair = (tokenizer.decode(ids), tokenizer.decode(list(target.text)))
-        found[_kind(target.prefix, tokenizer)].append(pair)
+        found[_kind(target)].append(pair)
     scores: dict[str, float] = {}
     labels = found.pop("label", [])
     if labels:
@@ -155,14 +161,11 @@ def generation_scores(
     return scores
 
 
-def _kind(prefix: tuple[int, ...], tokenizer: Tokenizer) -> str:
+def _kind(target: EncodedTarget) -> str:
     """`label`, `text`, or for a translation its target language."""
-    task = next(name for name in TASKS if tokenizer.control_id(f"<{name}>") == prefix[0])
-    if task in LABEL_TASKS:
+    if target.task in LABEL_TASKS:
         return "label"
-    if task != "translate":
-        return "text"
-    return next(name for name in LANGUAGES if tokenizer.control_id(f"<{name}>") == prefix[1])
+    return (target.task == "translate" and target.language) or "text"
 
 
 def _exact(pairs: list[tuple[str, str]]) -> float:
@@ -171,12 +174,12 @@ def _exact(pairs: list[tuple[str, str]]) -> float:
 
 def _bleu(pairs: list[tuple[str, str]], language: str) -> float:
     outputs, references = zip(*pairs, strict=True)
-    tokenize = "zh" if language == "zh" else "13a"
+    tokenize = "zh" if language.startswith("zh") else "13a"
     return sacrebleu.corpus_bleu(outputs, [references], tokenize=tokenize).score
 
 
 def generate(
-    model: Seq2Seq, requests: Sequence[Encoded], tokenizer: Tokenizer, device: torch.device
+    model: Seq2Seq, requests: Sequence[Encoded], tokenizer: AnyTokenizer, device: torch.device
 ) -> list[list[int]]:
     """Greedy ids of each request, in order; rows of like length and equal prefix go together."""
     produced: list[list[int]] = [[] for _ in requests]
@@ -204,18 +207,24 @@ def _generation_key(request: Encoded) -> tuple[int, int]:
 
 
 def open_validation(
-    datasets: Sequence[Dataset], recipe: Recipe, tokenizer: Tokenizer, limits: Limits
+    datasets: Sequence[Dataset],
+    recipe: Recipe,
+    tokenizer: AnyTokenizer,
+    limits: Limits,
+    template: ImportedTemplate | None = None,
 ) -> tuple[ValidationSet, ...]:
     """Up to training.validate_examples examples of every valid split, spread over it.
 
     Of these, up to training.generate_examples targets are generated.
+    template  of an imported model; see encode_all
     """
     training = recipe.training
     sets = []
     for dataset in datasets:
         pieces = []
         for example in _spread(_examples(dataset), training.validate_examples):
-            pieces += windows(encode(example, tokenizer), limits)[0]
+            for part in encode_all(example, tokenizer, template, dataset.path):
+                pieces += windows(part, limits)[0]
         if not pieces:
             continue
         batches = tuple(
@@ -255,7 +264,7 @@ def _spread(items: Sequence[T], count: int) -> tuple[T, ...]:
 
 @torch.no_grad()
 def validate(
-    model: Seq2Seq, sets: Sequence[ValidationSet], tokenizer: Tokenizer, device: torch.device
+    model: Seq2Seq, sets: Sequence[ValidationSet], tokenizer: AnyTokenizer, device: torch.device
 ) -> Scores | None:
     """Scores of the model in evaluation mode; None when there are no validation sets."""
     if not sets:
