@@ -215,6 +215,7 @@ def test_languages_without_blanks_are_split_at_whole_characters() -> None:
     pieces: list[str | bytes] = [raw[:3], raw[3:5], raw[5:6], raw[6:9], raw[9:15], raw[15:]]
     assert words_of(pieces, "zh") == ["你", "好，", "世界。"]
     assert words_of(pieces[:4], "en") == ["你好，"]
+    assert words_of(["「", "你", "」", "“", "好", "”"], "ja") == ["「你」", "“好”"]
 
 
 def test_half_a_character_at_the_end_is_not_lost() -> None:
