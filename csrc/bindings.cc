@@ -239,7 +239,17 @@ NB_MODULE(_native, module) {
       .def("advance", &Encoding::advance, nb::call_guard<nb::gil_scoped_release>())
       .def("segment", [](const Encoding& encoding) {
         return std::const_pointer_cast<Segment>(encoding.segment());
-      });
+      })
+      .def(
+          "states",
+          [](const Encoding& encoding) {
+            const size_t rows = static_cast<size_t>(encoding.segment()->length);
+            const std::vector<float> states = encoding.states();
+            NewArray<float> array({rows, states.size() / rows});
+            std::copy(states.begin(), states.end(), array.data.get());
+            return array.release();
+          },
+          "[n, D] float32: what the encoder made of its tokens.");
 
   nb::class_<DecoderState>(module, "DecoderState", "What one decoding row carries.")
       .def("fork", &DecoderState::fork, nb::call_guard<nb::gil_scoped_release>())

@@ -217,12 +217,8 @@ void Encoding::cross_rows(int64_t begin, int64_t end) {
   Model& model = *model_;
   const Config& config = model.config;
   const int64_t n = end - begin, d = config.d_model, width = config.key_width();
-  const float* states = x_.data() + begin * d;
-  if (config.has_final_norm) {
-    float* normed = model.workspace.normed.reserve(n * d);
-    norm_rows(model, model.weights.encoder.norm, states, normed, n);
-    states = normed;
-  }
+  float* states = x_.data() + begin * d;
+  if (config.has_final_norm) norm_rows(model, model.weights.encoder.norm, states, states, n);
   const int64_t first_plane = model.first_cross_plane(segment_->is_document);
   const std::vector<TransformerLayer>& layers = model.weights.decoder.layers;
   for (size_t index = 0; index < layers.size(); ++index) {
@@ -259,13 +255,13 @@ void Encoding::gru_rows(int64_t begin, int64_t end) {
 void Encoding::gru_outputs(int64_t begin, int64_t end) {
   Model& model = *model_;
   const int64_t n = end - begin, d = model.config.d_model;
-  float* normed = model.workspace.normed.reserve(n * d);
+  float* states = x_.data() + begin * d;
   float* keys = model.workspace.wide.reserve(n * d);
-  norm_rows(model, model.weights.encoder.norm, x_.data() + begin * d, normed, n);
-  linear(model.runtime, model.weights.attn_key, normed, keys, n);
+  norm_rows(model, model.weights.encoder.norm, states, states, n);
+  linear(model.runtime, model.weights.attn_key, states, keys, n);
   for (int64_t row = 0; row < n; ++row) {
     const int64_t token = begin + row;
-    model.put(segment_->page(0, token / kBlock), token % kBlock, keys + row * d, normed + row * d);
+    model.put(segment_->page(0, token / kBlock), token % kBlock, keys + row * d, states + row * d);
   }
 }
 
@@ -299,6 +295,11 @@ bool Encoding::advance() {
 SegmentPtr Encoding::segment() const {
   if (!is_done()) throw std::invalid_argument("this segment has not been encoded to its end");
   return segment_;
+}
+
+std::vector<float> Encoding::states() const {
+  if (!is_done()) throw std::invalid_argument("this segment has not been encoded to its end");
+  return {x_.data(), x_.data() + segment_->length * model_->config.d_model};
 }
 
 SegmentPtr encode(const std::shared_ptr<Model>& model, const std::vector<SegmentPtr>& memory,

@@ -322,6 +322,8 @@ class Encoding {
   bool is_done() const { return layer_ == num_layers(); }
   // The finished segment; throws std::invalid_argument before that.
   SegmentPtr segment() const;
+  // What the encoder has made of its tokens, [n, D], the final norm included; throws likewise.
+  std::vector<float> states() const;
 
   static constexpr int64_t kRows = 64;
 

@@ -49,6 +49,8 @@ class Encoding:
         """Compute the next piece, of at most 64 tokens through half a layer; True once done."""
     def segment(self) -> Segment:
         """What was encoded; ValueError before it is done."""
+    def states(self) -> _F32:
+        """[n, D]: what the encoder made of its tokens, final norm included; ValueError likewise."""
 
 class Segment:
     """The encoded values of one turn or document; never changes. Its pages go back with it."""

@@ -7,7 +7,7 @@
     talk = model.conversation()
     print(talk.say("I would like to book a table.").text)
 
-load          a shipped model by name, or a model folder
+load          a shipped model, a published one, or a model folder
 Model         everything one model can do; safe to use from several threads
 Conversation  see conversation.py
 
@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from duologue.apps import intent, sentiment, translate
+from duologue.checkpoint import hub
 from duologue.checkpoint.store import PRECISIONS, Precision, load_model
 from duologue.config import ModelConfig
 from duologue.conversation import Conversation
@@ -45,15 +46,18 @@ def load(
     threads: int | None = None,
     two_stage: bool = False,
 ) -> Model:
-    """Load a shipped model or a model folder.
+    """Load a shipped model, a published one ("owner/name"), or a model folder.
 
     precision  what it computes with, whatever the file holds
     threads    of one forward pass; None: as many as is sensible on this machine
     two_stage  where one conversation decodes alone, find the next token in two stages: coarsely
                among all, then exactly; see docs/performance.md for what it gains
 
+    A published model is downloaded when it is first used, which one line on stderr tells.
+
     Raises InputError for an unknown precision, CheckpointError for an unknown name (it lists the
-    shipped ones) or a damaged folder, ConfigError for a number of threads that cannot be.
+    shipped ones), a failed download or a damaged folder, ConfigError for a number of threads that
+    cannot be.
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
@@ -61,20 +65,28 @@ def load(
 
 
 def model_folder(name_or_path: str | Path) -> Path:
-    """The folder of a shipped model, or the path as it is if it is a folder.
+    """The folder of a model, which may have to be downloaded first.
 
     The name of a shipped model always means that model; write ./duo-s for a folder of that name.
-    Raises CheckpointError, with the names of the shipped models, for anything else.
+    A folder goes before a published model of the same name; hf://owner/name is always published,
+    and a Path never is. Raises CheckpointError, with the names of the shipped models, for what is
+    nothing of all this, and what hub.pull raises.
     """
-    shipped = shipped_models()
-    if str(name_or_path) in shipped:
-        return PRETRAINED / str(name_or_path)
+    name, shipped = str(name_or_path), shipped_models()
+    if name in shipped:
+        return PRETRAINED / name
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
+    repo_id = hub.repository(name) if isinstance(name_or_path, str) else None
+    # A slip in the path of a folder must not become a request to someone else's machine.
+    is_slip = repo_id == name and path.parent.is_dir()
+    if repo_id is not None and not is_slip:
+        return hub.folder_of(repo_id)
+    published = f"hf://{name}" if is_slip else "owner/name"
     raise CheckpointError(
-        f"no model {str(name_or_path)!r}: not a folder, and the shipped models are "
-        f"{', '.join(shipped) or 'none'}"
+        f"no model {name!r}: not a folder, published ones are called {published}, and the shipped "
+        f"models are {', '.join(shipped) or 'none'}"
     )
 
 
@@ -98,6 +110,11 @@ class Model:
     def config(self) -> ModelConfig:
         """Shape, languages, tasks, label sets and licence."""
         return self._runtime.config
+
+    @property
+    def license(self) -> str:
+        """Name of the licence, as its publisher wrote it; empty if none is stated."""
+        return self.config.license
 
     @property
     def tokenizer(self) -> Tokenizer:

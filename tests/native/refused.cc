@@ -12,8 +12,8 @@ using std::invalid_argument;
 static const Kernels& portable() { return select_kernels("portable"); }
 
 static void encoding_refuses() {
-  for (const Cell cell : kCells) {
-    const auto model = tiny_model(cell, Precision::kF32);
+  for (const Shape shape : kOurs) {
+    const auto model = tiny_model(shape, Precision::kF32);
     const Config& config = model->config;
     const std::vector<SegmentPtr> memory = {encode(model, {}, {1, 2}, false)};
     CHECK_THROWS(invalid_argument, "at least one id", Encoding(model, memory, {}, false));
@@ -26,9 +26,9 @@ static void encoding_refuses() {
     Encoding unfinished(model, memory, {1, 2, 3}, false);
     CHECK_THROWS(invalid_argument, "not been encoded to its end", unfinished.segment());
 
-    const auto other_cell = cell == Cell::kGru ? Cell::kTransformer : Cell::kGru;
+    const auto other_shape = shape == Shape::kGru ? Shape::kTransformer : Shape::kGru;
     for (const auto& other :
-         {tiny_model(other_cell, Precision::kF32), tiny_model(cell, Precision::kS8)}) {
+         {tiny_model(other_shape, Precision::kF32), tiny_model(shape, Precision::kS8)}) {
       CHECK_THROWS(invalid_argument, "another shape", Encoding(other, memory, {1}, false));
       CHECK_THROWS(invalid_argument, "another shape", DecoderState(other, memory, false));
     }
@@ -36,10 +36,23 @@ static void encoding_refuses() {
   }
 }
 
+static void encoding_refuses_what_the_front_end_cannot_take() {
+  const auto reader = tiny_model(Shape::kPost, Precision::kF32);
+  const auto hearer = tiny_model(Shape::kSpeech, Precision::kF32);
+  const std::vector<SegmentPtr> memory = {encode(reader, {}, {1, 2}, false)};
+  CHECK_THROWS(invalid_argument, "the memory must be empty", Encoding(reader, memory, {1}, false));
+  CHECK_THROWS(invalid_argument, "it hears no frames", Encoding(reader, {1.0f}));
+  CHECK_THROWS(invalid_argument, "it reads no ids", Encoding(hearer, {}, {1}, false));
+  CHECK_THROWS(invalid_argument, "at least one frame", Encoding(hearer, std::vector<float>()));
+  CHECK_THROWS(invalid_argument, "mel_bins values each", Encoding(hearer, std::vector<float>(8)));
+  CHECK_THROWS(invalid_argument, "81 tokens, more than max_positions, 80",
+               Encoding(hearer, std::vector<float>(7 * 161)));
+}
+
 static void decode_step_refuses() {
-  for (const Cell cell : kCells) {
-    const auto model = tiny_model(cell, Precision::kS8);
-    const auto other = tiny_model(cell, Precision::kS8);
+  for (const Shape shape : kOurs) {
+    const auto model = tiny_model(shape, Precision::kS8);
+    const auto other = tiny_model(shape, Precision::kS8);
     const auto start = [](const auto& owner) {
       return std::make_shared<DecoderState>(owner, std::vector<SegmentPtr>(), true);
     };
@@ -61,8 +74,8 @@ static void decode_step_refuses() {
 }
 
 static void a_full_cache_refuses() {
-  const int64_t page = page_bytes(Store::kBf16, tiny_config(Cell::kTransformer).d_model);
-  const auto model = tiny_model(Cell::kTransformer, Precision::kS8, "", 1, 10 * page);
+  const int64_t page = page_bytes(Store::kBf16, tiny_config(Shape::kTransformer).d_model);
+  const auto model = tiny_model(Shape::kTransformer, Precision::kS8, "", 1, 10 * page);
   const std::vector<SegmentPtr> memory = {encode(model, {}, std::vector<int64_t>(17, 1), false)};
   CHECK(model->pool->used_bytes() == 8 * page);  // 2 blocks in 2 + 2 layers
   CHECK_THROWS(CacheFullError, "the cache is full", Encoding(model, memory, {1}, false));
@@ -80,8 +93,8 @@ static void a_full_cache_refuses() {
 }
 
 // load_weights() of a tiny model after `change`.
-static void load(Cell cell, Precision precision, const std::function<void(Views&)>& change) {
-  const Config config = tiny_config(cell);
+static void load(Shape shape, Precision precision, const std::function<void(Views&)>& change) {
+  const Config config = tiny_config(shape);
   const TinyWeights weights(config, precision);
   Views views = weights.views();
   change(views);
@@ -90,39 +103,39 @@ static void load(Cell cell, Precision precision, const std::function<void(Views&
 
 static void weights_that_do_not_fit_are_listed() {
   const std::string norm = "encoder.norm.weight";
-  for (const Cell cell : kCells) {
+  for (const Shape shape : kOurs) {
     CHECK_THROWS(invalid_argument, "embed.weight is missing; more.weight is not a weight",
-                 load(cell, Precision::kF32, [](Views& views) {
+                 load(shape, Precision::kF32, [](Views& views) {
                    views["more.weight"] = views["embed.weight"];
                    views.erase("embed.weight");
                  }));
     for (const Precision precision : kPrecisions) {
       CHECK_THROWS(invalid_argument, "embed.weight has shape [71, 35] and should have [71, 36]",
-                   load(cell, precision, [](Views& views) { views["embed.weight"].shape[1] = 35; }));
+                   load(shape, precision, [](Views& views) { views["embed.weight"].shape[1] = 35; }));
     }
     CHECK_THROWS(invalid_argument, norm + " has shape [] and should have [36]",
-                 load(cell, Precision::kF32, [&](Views& views) { views[norm].shape.clear(); }));
+                 load(shape, Precision::kF32, [&](Views& views) { views[norm].shape.clear(); }));
     CHECK_THROWS(invalid_argument, norm + " must be float32",
-                 load(cell, Precision::kF32, [&](Views& views) {
+                 load(shape, Precision::kF32, [&](Views& views) {
                    static const std::vector<uint16_t> ones(36, 0x3F80);
                    views[norm].f32 = nullptr;
                    views[norm].bf16 = ones.data();
                  }));
     CHECK_THROWS(invalid_argument, "embed.weight holds no values",
-                 load(cell, Precision::kF32, [](Views& views) { views["embed.weight"].f32 = nullptr; }));
+                 load(shape, Precision::kF32, [](Views& views) { views["embed.weight"].f32 = nullptr; }));
     CHECK_THROWS(invalid_argument, "embed.weight holds no values",
-                 load(cell, Precision::kS8, [](Views& views) { views["embed.weight"].scale = nullptr; }));
+                 load(shape, Precision::kS8, [](Views& views) { views["embed.weight"].scale = nullptr; }));
     CHECK_THROWS(invalid_argument, norm + " holds no values",
-                 load(cell, Precision::kF32, [&](Views& views) { views[norm].f32 = nullptr; }));
+                 load(shape, Precision::kF32, [&](Views& views) { views[norm].f32 = nullptr; }));
   }
 }
 
 static void weights_that_are_no_numbers_are_named() {
   const std::string problem = "holds values that are no finite numbers";
   for (const float bad : {NAN, INFINITY, -INFINITY}) {
-    for (const Cell cell : kCells) {
+    for (const Shape shape : kOurs) {
       for (const Precision precision : kPrecisions) {
-        const Config config = tiny_config(cell);
+        const Config config = tiny_config(shape);
         const TinyWeights weights(config, precision);
         for (const auto& [name, view] : weights.views()) {
           // The last value, or the last scale, is bad.
@@ -163,7 +176,7 @@ static void a_matrix_whose_sums_could_overflow_is_refused() {
 
 static void a_model_of_impossible_sizes_is_refused() {
   const auto make = [](const std::function<void(Config&, RunOptions&)>& change) {
-    Config config = tiny_config(Cell::kTransformer);
+    Config config = tiny_config(Shape::kTransformer);
     const TinyWeights weights(config, Precision::kF32);
     RunOptions options;
     change(config, options);
@@ -206,6 +219,7 @@ static void a_model_of_impossible_sizes_is_refused() {
 
 std::vector<Test> refused_tests() {
   return {
+      {"refused: what the front end cannot take", encoding_refuses_what_the_front_end_cannot_take},
       {"refused: what an Encoding cannot take", encoding_refuses},
       {"refused: what decode_step cannot take", decode_step_refuses},
       {"refused: more than the cache holds", a_full_cache_refuses},

@@ -164,9 +164,9 @@ static std::vector<float> converse(const std::shared_ptr<Model>& model, size_t n
 }
 
 static void threads_share_a_model() {
-  for (const Cell cell : kCells) {
+  for (const Shape shape : kOurs) {
     for (const Precision precision : {Precision::kF32, Precision::kS8}) {
-      const auto model = tiny_model(cell, precision, "", 2);
+      const auto model = tiny_model(shape, precision, "", 2);
       std::vector<std::vector<float>> expected, results(3);
       for (size_t n = 0; n < results.size(); ++n) expected.push_back(converse(model, n + 1));
       in_threads(3, [&](int64_t n) { results[n] = converse(model, static_cast<size_t>(n) + 1); });

@@ -117,8 +117,8 @@ def _publish_madlad_json(folder: Path) -> None:
     backend.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
-    backend.add_special_tokens(["<unk>", "<pad>", "</s>"])
-    backend.add_tokens([tokenizers.AddedToken(f"<2{code}>") for code in ("de", "fr", "zh_Hant")])
+    backend.add_special_tokens(["<unk>", "<pad>", "</s>", "<2de>"])
+    backend.add_tokens(["<2fr>", "<2zh_Hant>"])
     backend.save(str(folder / "tokenizer.json"))
     path.unlink()
     values = {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}

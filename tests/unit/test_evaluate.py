@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from duologue.checkpoint.store import ModelInfo, load_model
+from duologue.cli import run
 from duologue.config import ModelConfig
 from duologue.engine.engine import Engine, SpecialIds
 from duologue.engine.forward import Forward
@@ -311,3 +313,12 @@ def test_forcing_what_greedy_search_said_gives_the_probabilities_it_said(
         said.append(best.token_logprobs[: len(best.ids)])
     for row, logprobs in zip(force_decode(forward, items), said, strict=True):
         assert row.tolist() == pytest.approx(list(logprobs), abs=1e-4)
+
+
+def test_evaluate_without_its_extra_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    assert run(["evaluate", "--data", str(tmp_path / "rows.jsonl")]) == 2
+    message = "duologue: evaluating needs sacrebleu: pip install 'duologue[evaluate]'\n"
+    assert capsys.readouterr().err == message

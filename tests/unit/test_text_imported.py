@@ -99,8 +99,23 @@ def test_a_text_never_becomes_a_control_token(kind: str, published: Published) -
 @pytest.mark.parametrize("kind", ["t5", "t5_json", "madlad", "bart_json", "gemma", "byt5"])
 def test_what_looks_like_a_control_token_is_read_as_text(kind: str, published: Published) -> None:
     tokenizer = published.load(kind)
-    for token in ("</s>", "a</s>", "<2de>"):
+    for token in ("</s>", "a</s>a", "<2de>"):
         assert tokenizer.decode(tokenizer.encode(token)).strip() == token
+
+
+@pytest.mark.parametrize("kind", ["bart", "bart_json", "gemma"])
+def test_nothing_around_a_look_alike_is_lost(kind: str, published: Published) -> None:
+    tokenizer = published.load(kind)
+    for text in ("the <mask> house", "a</s>  <s>", "<pad>\n<unused0> the", "<eos><bos>"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_reserved_tokens_have_no_text_but_tags_of_html_do(published: Published) -> None:
+    tokenizer = published.load("gemma")
+    assert {"<unused0>", "<mask>", "<start_of_turn>", "<eos>"} <= tokenizer.controls.keys()
+    assert tokenizer.controls.keys().isdisjoint({"<table>", "</s>", "\n\n"})
+    (idx,) = tokenizer.encode("<table>")
+    assert tokenizer.token_bytes(idx) == b"<table>"
 
 
 @pytest.mark.parametrize("kind", KINDS)

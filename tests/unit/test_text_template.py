@@ -141,14 +141,15 @@ def test_madlad_says_the_target_in_front(published: Published) -> None:
     assert own(source) == tokenizer.encode("the house")
 
 
+@pytest.mark.parametrize("code", ["de", "fr"])  # a special token, and one that is not
 def test_a_language_token_that_is_taken_out_of_the_text_has_no_blank_before_it(
-    published: Published,
+    code: str, published: Published
 ) -> None:
     kind = "madlad_added"
     ours, theirs = template(kind, published.load(kind)), published.oracle(kind)
     for text in texts(50):
-        source = ours.source(text, "translate", to_language="de")
-        assert list(source.ids[:-1]) == theirs(f"<2de> {text}")["input_ids"]
+        source = ours.source(text, "translate", to_language=code)
+        assert list(source.ids[:-1]) == theirs(f"<2{code}> {text}")["input_ids"]
         assert source.start == 1
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from duologue.checkpoint.card import model_name, read_license
 from duologue.checkpoint.families import model_config
 from duologue.checkpoint.families.mapping import (
     NameMap,
@@ -140,13 +141,14 @@ def open_published(folder: Path) -> tuple[PublishedModel, ImportedTokenizer]:
         raise CheckpointError(
             f"{folder}: a vocabulary for each side ({_SECOND_VOCABULARY}) is not supported"
         )
-    told = describe(model.values, config.family, tokenizer, folder.resolve().name)
+    told = describe(model.values, config.family, tokenizer, model_name(folder))
     generation = config.generation
     assert generation is not None  # every imported family has one
     config = replace(
         config,
         tasks=told.tasks,
         languages=told.languages,
+        license=read_license(folder).name,
         generation=replace(
             generation,
             languages=told.language_ids or generation.languages,

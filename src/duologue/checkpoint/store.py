@@ -9,6 +9,7 @@ A folder as others publish it, with a `model_type` in its config.json, is read j
 
 save_model          atomic: a reader sees the old folder or the new one, never a mixture
 load_model          weights are read-only views of the mapped file where no conversion is needed
+open_model          leaves the weights in the files until they are asked for
 model_info          what `duologue info` prints
 The rest is in spec.py (names and shapes), weights.py (precisions) and tensors.py (checks,
 fingerprint), and can be imported from here; published.py reads what others wrote.
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from duologue.checkpoint.card import read_license
 from duologue.checkpoint.files import give_back, map_file, view
 from duologue.checkpoint.folder import CARD, CONFIG, TENSORS, new_folder, read_json, to_json
 from duologue.checkpoint.published import is_published, open_published
@@ -49,7 +51,7 @@ from duologue.checkpoint.weights import (
     stored_precision,
     to_precision,
 )
-from duologue.config import ModelConfig, from_dict, to_dict
+from duologue.config import ModelConfig, from_dict, replace, to_dict
 from duologue.errors import CheckpointError, ConfigError
 from duologue.text.imported import ImportedTokenizer, load_imported_tokenizer
 from duologue.text.tokenizer import Tokenizer
@@ -63,6 +65,7 @@ __all__ = [
     "LoadedModel",
     "ModelInfo",
     "Precision",
+    "StoredModel",
     "Weight",
     "Weights",
     "dequantize",
@@ -70,6 +73,7 @@ __all__ = [
     "load_config",
     "load_model",
     "model_info",
+    "open_model",
     "read_card",
     "save_model",
     "to_precision",
@@ -198,7 +202,10 @@ def _load_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer | ImportedTo
 
 
 def load_config(folder: Path) -> ModelConfig:
-    """The configuration alone; unknown keys raise CheckpointError, like every other fault."""
+    """The configuration alone; unknown keys raise CheckpointError, like every other fault.
+
+    A licence that it does not state is that of the model card.
+    """
     values = _read_config(folder)
     if is_published(values):
         return open_published(folder)[0].config
@@ -213,9 +220,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _model_config(values: dict[str, Any], folder: Path) -> ModelConfig:
     try:
-        return from_dict(ModelConfig, values, str(folder / CONFIG))
+        config = from_dict(ModelConfig, values, str(folder / CONFIG))
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
+    return config if config.license else replace(config, license=read_license(folder).name)
 
 
 def read_card(folder: Path) -> str:
@@ -228,24 +236,42 @@ def read_card(folder: Path) -> str:
 
 def model_info(folder: Path) -> ModelInfo:
     """Read a model folder as it is stored and say what it holds; raises like load_model."""
-    values = _read_config(folder)
-    weights: Mapping[str, Weight]
-    if is_published(values):
-        model, _ = open_published(folder)
-        config, weights = model.config, model.weights("f32")
-        num_bytes, precision = model.files.num_bytes, model.files.precision
-    else:
-        config = _model_config(values, folder)
-        weights, _ = _read_weights(folder / TENSORS, config)
-        num_bytes, precision = (folder / TENSORS).stat().st_size, stored_precision(weights)
+    stored = open_model(folder)
     return ModelInfo(
         path=str(folder),
-        config=config,
-        parameters=sum(int(np.prod(shape)) for shape in weight_spec(config).values()),
-        bytes=num_bytes,
-        precision=precision,
-        fingerprint=fingerprint(config, weights),
+        config=stored.config,
+        parameters=sum(int(np.prod(shape)) for shape in weight_spec(stored.config).values()),
+        bytes=stored.bytes,
+        precision=stored.precision,
+        fingerprint=fingerprint(stored.config, stored.weights),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class StoredModel:
+    """A model whose weights are still in its files.
+
+    weights    each is read when it is asked for; those of a published model come in float32
+    bytes, precision   see ModelInfo
+    """
+
+    config: ModelConfig
+    weights: Mapping[str, Weight]
+    bytes: int
+    precision: Precision
+
+
+def open_model(folder: Path) -> StoredModel:
+    """A model folder, checked, with its weights as they are stored; raises like load_model."""
+    values = _read_config(folder)
+    if is_published(values):
+        model, _ = open_published(folder)
+        weights, files = model.weights("f32"), model.files
+        return StoredModel(model.config, weights, files.num_bytes, files.precision)
+    config = _model_config(values, folder)
+    path = folder / TENSORS
+    stored, _ = _read_weights(path, config)
+    return StoredModel(config, stored, path.stat().st_size, stored_precision(stored))
 
 
 def _read_weights(path: Path, config: ModelConfig) -> tuple[Weights, mmap.mmap]:

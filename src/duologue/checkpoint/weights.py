@@ -3,7 +3,7 @@
 Weight                             a float32 array, or one of:
 Bf16Weight, Int8Weight, Int4Weight   matrices that are kept in fewer bits
 to_precision                       converts a whole model; dequantize gives one weight in float32
-from_rows                          makes one weight of rows that come in pieces
+from_rows, rows_of_weight          make one weight of rows that come in pieces; take some
 precision_of                       which precision each matrix has in a model of some precision
 
     f32    everything in float32
@@ -146,11 +146,12 @@ def _convert(weight: Weight, precision: Precision) -> Weight:
         return weight
     at_once = max(1, _NUMBERS_AT_ONCE // weight.shape[1])
     starts = range(0, weight.shape[0], at_once)
-    pieces = (_rows(weight, slice(start, start + at_once)) for start in starts)
+    pieces = (rows_of_weight(weight, slice(start, start + at_once)) for start in starts)
     return from_rows(weight.shape, precision, map(dequantize, pieces))
 
 
-def _rows(weight: Weight, rows: slice) -> Weight:
+def rows_of_weight(weight: Weight, rows: slice) -> Weight:
+    """Some of its rows, in its precision; nothing is copied."""
     return _weight([part[rows] for part in _arrays(weight)], weight.shape, _precision(weight))
 
 

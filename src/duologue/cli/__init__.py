@@ -31,6 +31,7 @@ COMMANDS = (
     "evaluate",
     "bench",
     "info",
+    "pull",
     "quantize",
     "export",
     "train",

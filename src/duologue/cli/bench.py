@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duologue.cli.options import DEFAULT_MODEL, ModelOption, PrecisionOption, ThreadsOption
+from duologue.cli.options import (
+    DEFAULT_MODEL,
+    ModelOption,
+    PrecisionOption,
+    ThreadsOption,
+    show_license,
+)
 
 if TYPE_CHECKING:
     from duologue.benchmark import Decoding, Figures, Times
@@ -46,6 +52,7 @@ def bench(
     from duologue.engine.forward import Forward
 
     loaded = load_model(model_folder(model), precision)
+    show_license(model, loaded.config)
     forward = Forward(loaded.config, loaded.weights, threads)
     with _progress() as progress:
         figures = measure(forward, loaded.weights, loaded.tokenizer.eos_id, users, progress)

@@ -17,7 +17,9 @@ from duologue.cli.options import (
     PrecisionOption,
     ThreadsOption,
     capped,
+    show_license,
 )
+from duologue.errors import ConfigError
 
 if TYPE_CHECKING:
     from duologue.evaluation.cases import Cases
@@ -79,6 +81,12 @@ def evaluate(  # noqa: PLR0913 - the options of a command are its parameters
     """
     import json
 
+    try:
+        import sacrebleu  # noqa: F401  (the scores need it: found out now, not at the end)
+    except ImportError as error:
+        raise ConfigError(
+            f"evaluating needs {error.name}: pip install 'duologue[evaluate]'"
+        ) from None
     from duologue.api import model_folder
     from duologue.checkpoint.store import load_model, model_info
     from duologue.cli.predictor import ModelPredictor
@@ -91,6 +99,7 @@ def evaluate(  # noqa: PLR0913 - the options of a command are its parameters
     cases = read_cases(selection)
     folder = model_folder(model)
     runtime = Runtime(load_model(folder, precision), capped(threads))
+    show_license(model, runtime.config)
     options = _options(cases, beam)
     predictor = ModelPredictor(runtime, cases, options, labels or cases.set)
     with _progress(len(cases.items)) as progress:

@@ -11,7 +11,11 @@ from duologue.cli.options import DEFAULT_MODEL
 
 def info(
     model: Annotated[
-        str, typer.Argument(metavar="[NAME|FOLDER]", help="Shipped model or model folder.")
+        str,
+        typer.Argument(
+            metavar="[NAME|FOLDER]",
+            help="Shipped model, OWNER/NAME of a published one, or model folder.",
+        ),
     ] = DEFAULT_MODEL,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
 ) -> None:

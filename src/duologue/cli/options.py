@@ -11,12 +11,18 @@ from duologue.types import Precision
 
 if TYPE_CHECKING:
     from duologue.api import Model
+    from duologue.config import ModelConfig
 
 DEFAULT_MODEL = "duo-s"
 
 ModelOption = Annotated[
     str,
-    typer.Option("--model", "-m", metavar="NAME|FOLDER", help="Shipped model or model folder."),
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME|FOLDER",
+        help="Shipped model, OWNER/NAME of a published one, or model folder.",
+    ),
 ]
 PrecisionOption = Annotated[
     Precision,
@@ -44,10 +50,31 @@ TextsArgument = Annotated[
 
 
 def open_model(name: str, precision: Precision, threads: int | None) -> Model:
-    """Load the model that the shared options name."""
+    """Load the model that the shared options name; others' models show their licence."""
     from duologue import api
 
-    return api.load(name, precision=precision, threads=capped(threads))
+    model = api.load(name, precision=precision, threads=capped(threads))
+    show_license(name, model.config)
+    return model
+
+
+def show_license(name: str, config: ModelConfig) -> None:
+    """Tell on stderr under which licence an imported model may be used, and warn if need be."""
+    from duologue.checkpoint.card import License
+
+    if not warn_of_license(name, config) and config.family != "duo":
+        print(f"duologue: {name}: licence {License(config.license)}", file=sys.stderr)
+
+
+def warn_of_license(name: str, config: ModelConfig) -> bool:
+    """Warn on stderr of a licence whose name forbids commercial use; whether it does."""
+    from duologue.checkpoint.card import License
+
+    license = License(config.license)
+    if license.is_non_commercial:
+        problem = f"{name}: its licence, {license}, does not allow commercial use"
+        print(f"duologue: warning: {problem}", file=sys.stderr)
+    return license.is_non_commercial
 
 
 def capped(threads: int | None) -> int | None:

@@ -242,6 +242,16 @@ class Encoding:
             raise EngineError("this segment has not been encoded to its end")
         return self._memory
 
+    def states(self) -> npt.NDArray[np.float32]:
+        """[n, D] float32: what the encoder made of the new tokens, final norm included.
+
+        Raises EngineError before advance said True.
+        """
+        try:
+            return self._native.states()
+        except ValueError as error:
+            raise EngineError(str(error)) from None
+
 
 def _native_weight(weight: Weight) -> Any:
     """A weight in the form that _native.Model takes."""

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from duologue.checkpoint.card import model_name
 from duologue.checkpoint.store import ModelInfo
 from duologue.config import to_dict
 from duologue.errors import InputError
@@ -44,7 +45,7 @@ class Report:
         return {
             "task": cases.task,
             "model": {
-                "name": Path(self.model.path).resolve().name,
+                "name": model_name(Path(self.model.path)),
                 "fingerprint": self.model.fingerprint,
                 "parameters": self.model.parameters,
                 "config": to_dict(self.model.config),

@@ -31,15 +31,14 @@ def read_byte_level(folder: Folder) -> Codec:
         raise folder.damaged(MERGES, f"it does not fit {VOCABULARY}: {error}") from None
     has_blank = folder.setting("add_prefix_space", False)
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=has_blank)
-    added = folder.read_vocabulary(ADDED) if folder.has(ADDED) else {}
-    tokens = vocabulary | added
+    tokens = vocabulary | (folder.read_vocabulary(ADDED) if folder.has(ADDED) else {})
     controls = {token for token in tokens if token in _CONTROLS or RESERVED.fullmatch(token)}
 
     def encode(text: str) -> list[int]:
         ids: list[int] = backend.encode(text, add_special_tokens=False).ids
         return ids
 
-    return Codec(encode, tokens, frozenset(controls | added.keys()), spell_byte_level)
+    return Codec(encode, tokens, frozenset(controls), spell_byte_level)
 
 
 def _pair(line: str) -> tuple[str, str]:

@@ -157,9 +157,8 @@ def _looked_up(
         raise folder.damaged(VOCABULARY, f"{missing[0]} is missing")
     reserved = {token for token in tokens if RESERVED.fullmatch(token)}
     controls = languages | reserved | ({PAD, EOS, BOS, UNK} & tokens.keys())
-    text_ids = {token: idx for token, idx in tokens.items() if token not in controls}
 
     def encode(text: str) -> list[int]:
-        return [text_ids.get(piece, tokens[UNK]) for piece in model.encode(text, out_type=str)]
+        return [tokens.get(piece, tokens[UNK]) for piece in model.encode(text, out_type=str)]
 
     return Codec(encode, tokens, controls, spell_sentencepiece, unglued=controls)
