@@ -29,7 +29,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [..., D]; returns the same shape and dtype. The sums are those of the weight's dtype."""
+        """x: [..., D]; returns the same shape and dtype, computed in that of the weight."""
         wide = x.to(self.weight.dtype)  # under autocast products are bfloat16
         return functional.rms_norm(wide, (x.shape[-1],), self.weight, self.eps).to(x.dtype)
 
