@@ -131,6 +131,20 @@ def test_what_a_published_model_can_do_is_in_its_configuration(
     assert config.generation.languages["deu_Latn"] > 0
 
 
+def test_prompts_of_tasks_are_exported_too(publish: Publish, tmp_path: Path) -> None:
+    folder = publish("t5")
+    prompts = {"summarization": "sum up: ", "translation_en_to_de": "to German: "}
+    settings = {task: {"prefix": text, "max_length": 9} for task, text in prompts.items()}
+    change_json(folder / "config.json", task_specific_params=settings)
+    model = load_model(folder, "f32")
+    assert isinstance(model.tokenizer, ImportedTokenizer)
+    assert model.config.generation is not None
+    found = model.config.generation.prompts
+    assert found == {"summarize": "sum up: ", "translate en de": "to German: "}
+    write_published(tmp_path / "out", model.config, model.weights, model.tokenizer)
+    assert load_config(tmp_path / "out") == model.config
+
+
 def test_info_of_a_published_model_tells_how_it_is_stored(publish: Publish) -> None:
     folder = publish("bart")
     info = model_info(folder)
