@@ -21,7 +21,7 @@ from published_models import (
 )
 from published_tokenizers import Published
 
-from duologue.checkpoint import store
+from duologue.checkpoint import files, store
 from duologue.checkpoint.export import write_published
 from duologue.checkpoint.families import model_config
 from duologue.checkpoint.published import read_published
@@ -267,3 +267,13 @@ def test_no_tensor_is_held_in_float32(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 1.2 * size + 25e6  # the table alone has 80 MB in float32
+
+
+def test_memory_of_the_file_is_given_back_piece_by_piece(
+    publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = publish("t5")
+    given_back: list[object] = []
+    monkeypatch.setattr(files, "give_back", given_back.append)
+    _, weights = read_published(folder, "int8")
+    assert len(given_back) >= len(weights)
