@@ -240,7 +240,7 @@ class Conversations:
 
         Raises InputError for an unfinished parent, or more than the limits allow.
         """
-        self._check_json(options, "options")
+        options = self._plain(options, "options")
         with self._database.writing() as connection:
             found = rows.owned(connection, owner, conversation, lock=True)
             return self._begin(connection, found, parent, options)
@@ -255,7 +255,7 @@ class Conversations:
     ) -> tuple[StoredMessage, StoredMessage]:
         """append for the user and begin_reply in one: the question, and the unfinished reply."""
         self._check_text(text)
-        self._check_json(options, "options")
+        options = self._plain(options, "options")
         with self._database.writing() as connection:
             found = rows.owned(connection, owner, conversation, lock=True)
             question = self._add(connection, found, parent, role="user", text=text)
@@ -277,7 +277,7 @@ class Conversations:
         Raises InputError for a message that is complete already, or more than the limits allow.
         """
         self._check_text(text)
-        self._check_json(result, "result")
+        result = self._plain(result, "result")
         with self._database.writing() as connection:
             found = rows.owned(connection, owner, conversation, lock=True)
             begun = _unfinished(connection, found, message)
@@ -363,16 +363,19 @@ class Conversations:
         if size > most:
             raise InputError(f"the text has {size:,} bytes; at most {most:,} are kept")
 
-    def _check_json(self, value: dict[str, Any] | None, name: str) -> None:
+    def _plain(self, value: dict[str, Any] | None, name: str) -> dict[str, Any] | None:
+        """The value as it will be read again."""
         if value is None:
-            return
+            return None
         try:
-            size = len(rows.dump_json(value).encode())
+            written = rows.dump_json(value)
+            size = len(written.encode())
         except (TypeError, ValueError, RecursionError):
             raise InputError(f"the {name} cannot be written as JSON") from None
         most = self._limits.max_json_bytes
         if size > most:
             raise InputError(f"the {name} has {size:,} bytes as JSON; at most {most:,} are kept")
+        return rows.load_json(written)
 
 
 def _unfinished(

@@ -200,9 +200,14 @@ def dump_json(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+def load_json(text: str) -> dict[str, Any]:
+    """What dump_json wrote."""
+    return dict(json.loads(text))
+
+
 def _dump(value: dict[str, Any] | None) -> str | None:
     return None if value is None else dump_json(value)
 
 
 def _load(text: str | None) -> dict[str, Any] | None:
-    return None if text is None else dict(json.loads(text))
+    return None if text is None else load_json(text)
