@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
-from duologue.errors import ConfigError, InputError, NotFoundError
+from duologue.errors import ConfigError, InputError, NotFoundError, StorageError
+from duologue.storage import rows
 from duologue.storage.conversations import Conversations
-from duologue.storage.database import Database, open_database, sqlite_url
+from duologue.storage.database import Database, DatabaseOptions, open_database, sqlite_url
 from duologue.storage.export import WRITERS
 from duologue.storage.records import ConversationLimits, StoredMessage, chain_hash, chain_root
+from duologue.storage.tables import conversations
 from duologue.types import Result
 
 ME, OTHER = "local", "0123456789abcdef"
@@ -553,6 +556,37 @@ def test_owners_never_meet_whatever_they_do(
 
 
 # --- threads ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["append", "edit", "ask", "begin_reply"])
+def test_a_conversation_is_locked_while_its_messages_are_counted(
+    database_url: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = open_database(database_url)
+    other = open_database(database_url, DatabaseOptions(wait_s=0.01))
+    store = Conversations(mine)
+    one = store.create(ME, "m").id
+    first = store.append(ME, one, None, "user", "a")
+    is_sqlite = database_url.startswith("sqlite")
+    count, counted = rows.count, []
+
+    def write() -> None:
+        with other.writing() as connection:
+            assert not is_sqlite, "a second writer got in"
+            query = select(conversations.c.id).where(conversations.c.id == one)
+            connection.execute(query.with_for_update(nowait=True))
+
+    def count_while_another_tries(*args: Any) -> int:
+        with pytest.raises(StorageError, match="lock"):
+            write()
+        counted.append(count(*args))
+        return counted[-1]
+
+    monkeypatch.setattr(rows, "count", count_while_another_tries)
+    ATTEMPTS[method](store, ME, one, first.id)
+    assert counted == ([1, 2] if method == "ask" else [1])
+    mine.close()
+    other.close()
 
 
 def test_threads_write_one_conversation_without_loss(database: Database) -> None:

@@ -161,6 +161,25 @@ def test_processes_that_start_together_migrate_once(database_url: str) -> None:
     opened.close()
 
 
+def test_an_old_file_that_is_written_just_now_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = sqlite3.connect(tmp_path / "duologue.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE something (id TEXT)")
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            other.execute("COMMIT")
+
+    monkeypatch.setattr("duologue.storage.database.time.sleep", wait)
+    open_database(sqlite_url(tmp_path)).close()
+    assert len(waits) == 2
+    other.close()
+
+
 # --- settings -----------------------------------------------------------------------------------
 
 
