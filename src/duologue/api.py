@@ -16,12 +16,16 @@ Holds no arithmetic and no text rules: it joins the parts below it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy.typing as npt
+
 from duologue.apps import generate, intent, sentiment, summarize, translate
+from duologue.apps import transcribe as speech
 from duologue.checkpoint import hub
 from duologue.checkpoint.store import PRECISIONS, Precision, load_model
 from duologue.config import ModelConfig
@@ -182,6 +186,21 @@ class Model:
     def generate_batch(self, texts: Sequence[str], options: Options | None = None) -> list[Result]:
         """What the model makes of many prompts, decoded together; results in order."""
         return generate.generate_batch(self._runtime, texts, options)
+
+    def transcribe(
+        self,
+        source: str | os.PathLike[str] | npt.ArrayLike,
+        options: speech.TranscribeOptions | None = None,
+        on_window: speech.OnWindow | None = None,
+    ) -> speech.Transcript:
+        """What is said in a sound file, or in mono samples [n] of floats at 16 kHz.
+
+        options    None: TranscribeOptions()
+        on_window  is called after each window, with what is new
+
+        Raises AudioError for what is no sound.
+        """
+        return speech.transcribe(self._runtime, source, options, on_window)
 
     def sentiment(self, text: str, labels: Sequence[str] | None = None) -> Result:
         """The likelier of "negative" and "positive", or of other labels, with probabilities."""

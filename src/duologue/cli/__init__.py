@@ -28,6 +28,7 @@ COMMANDS = (
     "translate",
     "summarize",
     "generate",
+    "transcribe",
     "sentiment",
     "intent",
     "evaluate",

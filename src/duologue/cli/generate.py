@@ -42,9 +42,9 @@ def generate(  # noqa: PLR0913 - the options of a command are its parameters
 ) -> None:
     """Answer texts as they are, or stdin line by line.
 
-    What a text-to-text model is to do is said in the text. Each text gives one line, in the order of the
-    input; an empty line stays an empty line. What is not given here is decoded as the model was
-    published.
+    What a text-to-text model is to do is said in the text. Each text gives one line, in the order
+    of the input; an empty line stays an empty line. What is not given here is decoded as the model
+    was published.
 
     \b
     Examples:
