@@ -82,14 +82,14 @@ def requests(runtime: Runtime, cases: Sequence[Case]) -> list[Asked]:
             texts = [item.segments[0].text for item in cases[index - TURNS + 1 : index + 1]]
             kind = "reply"
         sources = tuple(
-            runtime.source(ROLES[place % 2], text).ids for place, text in enumerate(texts)
+            runtime.turn(ROLES[place % 2], text).ids for place, text in enumerate(texts)
         )
         if kind == "reply":
             prefix = runtime.reply_prefix(read(runtime, sources))
         else:
-            prefix = runtime.prefix("translate", case.language)
+            prefix = runtime.template.prefix("translate", to_language=case.language)
         options = runtime.fit(Options(max_tokens=MAX_TOKENS[index % len(MAX_TOKENS)]), prefix)
-        asked.append(Asked(kind, sources, tuple(prefix), options.max_tokens))
+        asked.append(Asked(kind, sources, prefix.ids, options.max_tokens))
     return asked
 
 

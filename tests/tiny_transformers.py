@@ -1,6 +1,6 @@
 """Tiny random models of the transformers library: what imported families must equal.
 
-TINY          name -> function that makes one
+TINY          kind, as docs/families.md calls it -> function that makes one
 make_tiny     one of them, seeded
 save_tiny     the same, and its folder as published
 draw_weights  makes every weight of a model matter
@@ -81,7 +81,7 @@ def _marian() -> Any:
 
 def _marian_two_vocabularies() -> Any:
     config = transformers.MarianConfig(
-        **SIDE, decoder_vocab_size=72, share_encoder_decoder_embeddings=False,
+        **SIDE, scale_embedding=True, decoder_vocab_size=72, share_encoder_decoder_embeddings=False,
         tie_word_embeddings=False, pad_token_id=7, decoder_start_token_id=7,
         eos_token_id=0, forced_eos_token_id=0,
     )  # fmt: skip
@@ -124,46 +124,68 @@ def _t5gemma2() -> Any:
     return transformers.T5Gemma2ForConditionalGeneration(config)
 
 
+def _byt5() -> Any:
+    config = transformers.T5Config(
+        **{**T5, "num_layers": 4, "num_decoder_layers": 1},
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        tokenizer_class="ByT5Tokenizer",
+    )
+    return transformers.T5ForConditionalGeneration(config)
+
+
 TINY: dict[str, Callable[[], Any]] = {
-    "t5": _t5,
-    "t5 gated": _t5_gated,
-    "mt5": _mt5,
-    "umt5": _umt5,
-    "bart": _bart,
-    "bart scaled": _bart_scaled,
-    "mbart": _mbart,
-    "pegasus": _pegasus,
-    "marian": _marian,
-    "marian with two vocabularies": _marian_two_vocabularies,
-    "m2m_100": _m2m_100,
-    "whisper": _whisper,
-    "t5gemma": _t5gemma,
-    "t5gemma2": _t5gemma2,
+    "T5 v1.0": _t5,
+    "T5 v1.1, FLAN-T5, MADLAD-400": _t5_gated,
+    "ByT5": _byt5,
+    "mT5": _mt5,
+    "UMT5": _umt5,
+    "BART": _bart,
+    "BART, scaled embeddings": _bart_scaled,
+    "mBART-50": _mbart,
+    "PEGASUS": _pegasus,
+    "Marian (OPUS-MT)": _marian,
+    "Marian, two vocabularies": _marian_two_vocabularies,
+    "M2M100, NLLB": _m2m_100,
+    "Whisper": _whisper,
+    "T5Gemma": _t5gemma,
+    "T5Gemma 2 (text)": _t5gemma2,
 }
+# Their output has a table of its own, which transformers 5 makes one with the embeddings unless a
+# file that it loads has both.
+UNTIED = ("T5 v1.1, FLAN-T5, MADLAD-400", "ByT5", "mT5", "UMT5")
 
 
 def make_tiny(name: str) -> Any:
     """A model whose every weight matters, in evaluation mode, with plain attention."""
-    torch.manual_seed(11)
+    torch.manual_seed(sum(name.encode()))
     model = TINY[name]()
+    if name in UNTIED:
+        model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.shared.weight))
     model.set_attn_implementation("eager")
     draw_weights(model)
+    if name in UNTIED:  # far enough apart that no beam is chosen by the last bit
+        model.lm_head.weight.data *= model.config.d_model**0.5
     return model.eval()
 
 
 @torch.no_grad()
 def draw_weights(model: Any) -> None:
-    """Draw again what is too small by default to be missed."""
-    for weight in model.parameters():
+    """Draw again what is too small by default to be missed; what the source says counts most."""
+    for name, weight in model.named_parameters():
         if not weight.requires_grad:
             continue
         if weight.dim() >= 2:
             weight.normal_(std=weight[0].numel() ** -0.5)
+            if any(
+                part in name for part in ("encoder_attn.out", "EncDecAttention.o", "cross_attn.o")
+            ):
+                weight.mul_(4)
         else:
             weight.add_(0.1 * torch.randn_like(weight))
     for key, buffer in model.named_buffers():
         if key.endswith("final_logits_bias"):
-            buffer.normal_()
+            buffer.normal_(std=0.3)
 
 
 def save_tiny(name: str, folder: Path) -> Any:

@@ -16,21 +16,27 @@ Holds no arithmetic and no text rules: it joins the parts below it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from duologue.apps import intent, sentiment, translate
+import numpy.typing as npt
+
+from duologue.apps import generate, intent, sentiment, summarize, translate
+from duologue.apps import transcribe as speech
 from duologue.checkpoint import hub
 from duologue.checkpoint.store import PRECISIONS, Precision, load_model
 from duologue.config import ModelConfig
 from duologue.conversation import Conversation
+from duologue.engine.engine import Constraints
 from duologue.engine.memory import Memory
 from duologue.errors import CheckpointError, InputError
 from duologue.explain import has_loop
 from duologue.runtime import Runtime, check_text
-from duologue.text.tokenizer import Tokenizer
+from duologue.text.imported_template import Prefix
+from duologue.text.templates import AnyTokenizer
 from duologue.types import Checks, Options, Result, Role, Turn, Usage
 
 __all__ = ["PRETRAINED", "Conversation", "Model", "load", "model_folder", "shipped_models"]
@@ -117,31 +123,84 @@ class Model:
         return self.config.license
 
     @property
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> AnyTokenizer:
         """Text to ids and back."""
         return self._runtime.tokenizer
 
     # --- apps --------------------------------------------------------------------------------
 
+    def options(self, task: str) -> Options:
+        """How translate, summarize or generate decodes unless it is told otherwise.
+
+        As the model was published, if it was. Change what you like with dataclasses.replace.
+        """
+        defaults = {
+            "translate": translate.OPTIONS,
+            "summarize": summarize.OPTIONS,
+            "generate": generate.OPTIONS,
+        }
+        if task not in defaults:
+            raise InputError(f"no options for {task!r}; there are some for {', '.join(defaults)}")
+        return self._runtime.options(defaults[task])
+
     def translate(
-        self, text: str, to: str, from_: str | None = None, options: Options | None = None
+        self,
+        text: str,
+        to: str | None = None,
+        from_: str | None = None,
+        options: Options | None = None,
     ) -> Result:
         """Translate a text of any length, line by line; see apps.translate.
 
-        from_    checked, not needed: the model sees what language it reads
-        options  None: beam search with 4 beams
+        to       language code; None where the model has but one target
+        from_    language code; needed if the model has to be told what it reads, else checked
+        options  None: options("translate")
         """
-        return translate.translate(self._runtime, text, to, from_, options)
+        return translate.translate_batch(self._runtime, [text], to, from_, options)[0]
 
     def translate_batch(
         self,
         texts: Sequence[str],
-        to: str,
+        to: str | None = None,
         from_: str | None = None,
         options: Options | None = None,
     ) -> list[Result]:
         """Translate many texts together, which is faster than one by one; results in order."""
         return translate.translate_batch(self._runtime, texts, to, from_, options)
+
+    def summarize(self, text: str, options: Options | None = None) -> Result:
+        """The gist of a text; options None: options("summarize")."""
+        return summarize.summarize_batch(self._runtime, [text], options)[0]
+
+    def summarize_batch(self, texts: Sequence[str], options: Options | None = None) -> list[Result]:
+        """Summarize many texts together; results in order."""
+        return summarize.summarize_batch(self._runtime, texts, options)
+
+    def generate(self, text: str, options: Options | None = None) -> Result:
+        """What the model makes of a prompt, which it reads as it is.
+
+        options  None: options("generate")
+        """
+        return generate.generate_batch(self._runtime, [text], options)[0]
+
+    def generate_batch(self, texts: Sequence[str], options: Options | None = None) -> list[Result]:
+        """What the model makes of many prompts, decoded together; results in order."""
+        return generate.generate_batch(self._runtime, texts, options)
+
+    def transcribe(
+        self,
+        source: str | os.PathLike[str] | npt.ArrayLike,
+        options: speech.TranscribeOptions | None = None,
+        on_window: speech.OnWindow | None = None,
+    ) -> speech.Transcript:
+        """What is said in a sound file, or in mono samples [n] of floats at 16 kHz.
+
+        options    None: TranscribeOptions()
+        on_window  is called after each window, with what is new
+
+        Raises AudioError for what is no sound.
+        """
+        return speech.transcribe(self._runtime, source, options, on_window)
 
     def sentiment(self, text: str, labels: Sequence[str] | None = None) -> Result:
         """The likelier of "negative" and "positive", or of other labels, with probabilities."""
@@ -188,7 +247,7 @@ class Model:
         Raises InputError, with the sizes, if there is no room for all of the text.
         """
         memory = Memory.empty() if memory is None else memory
-        source = self._runtime.source(role, check_text(text))
+        source = self._runtime.turn(role, check_text(text))
         room = self.config.max_positions - memory.num_tokens
         if len(source.ids) > room:
             raise InputError(
@@ -209,16 +268,19 @@ class Model:
 
         Raises EngineError for the memory of another model and for ids that do not exist.
         """
-        if isinstance(prefix, str):
-            task, _, language = prefix.partition(" ")
-            if task == "reply" and not language:
-                prefix = self._runtime.reply_prefix(memory)
-            else:
-                prefix = self._runtime.prefix(task, language or None)
-        options = self._runtime.fit(options or Options(), prefix)
+        begin = self._prefix(memory, prefix) if isinstance(prefix, str) else Prefix(tuple(prefix))
+        options = self._runtime.fit(options or Options(), begin)
         before = time.perf_counter()
-        finished = self._runtime.engine.generate(memory, prefix, options)
+        finished = self._runtime.engine.generate(
+            memory, begin.ids, options, constraints=Constraints(begin.forced)
+        )
         decode_ms = 1000 * (time.perf_counter() - before)
         usage = Usage(reused_tokens=memory.num_tokens, decode_ms=decode_ms)
         result = self._runtime.result(finished, Checks(), (), usage)
         return replace(result, checks=Checks(repetition=has_loop(result.text)))
+
+    def _prefix(self, memory: Memory, prefix: str) -> Prefix:
+        task, _, language = prefix.partition(" ")
+        if task == "reply" and not language:
+            return self._runtime.reply_prefix(memory)
+        return self._runtime.template.prefix(task, to_language=language or None)

@@ -25,8 +25,7 @@ from duologue.engine.memory import Memory
 from duologue.errors import CheckpointError, ConfigError, EngineError, InputError
 from duologue.explain import Explanation, Source, evidence, has_loop, token_confidences
 from duologue.runtime import Reading, Runtime, check_text
-from duologue.text.template import segment_ids
-from duologue.text.tokenizer import StreamDecoder, Tokenizer
+from duologue.text.tokenizer import StreamDecoder, TokenBytes
 from duologue.types import Checks, Commit, Done, Event, Options, Result, Revise, Role, Turn, Usage
 
 FORMAT: Literal["duologue.conversation.v1"] = "duologue.conversation.v1"
@@ -37,13 +36,15 @@ MAX_MEMORY_BYTES = 2**30
 
 @dataclass(frozen=True)
 class _Said:
-    """A turn and what of it is in the memory.
-
-    ids  role token first; empty once the turn has left the memory
-    """
+    """A turn and what of it is in the memory; None once it has left it."""
 
     turn: Turn
-    ids: tuple[int, ...]
+    source: Source | None
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """What of it is in the memory; empty once it has left it."""
+        return self.source.ids if self.source else ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class _State:
     @property
     def sources(self) -> list[Source]:
         """The turns in the memory, one for each of its segments."""
-        return [Source(said.ids, said.turn.text) for said in self.said if said.ids]
+        return [said.source for said in self.said if said.source]
 
 
 class Conversation:
@@ -115,7 +116,7 @@ class Conversation:
 
     def add(self, role: Role, text: str) -> Checks:
         """Put a turn into the memory without replying: history, a document, an instruction."""
-        source = self._runtime.source(role, check_text(text))
+        source = self._runtime.turn(role, check_text(text))
         state, reading, num_trimmed = self._with_turn(self._state, role, source)
         self._state = state
         return Checks(source_truncated=reading.unread, trimmed_turns=num_trimmed)
@@ -135,8 +136,8 @@ class Conversation:
         be read, EngineError if the reply could not be made.
         """
         runtime = self._runtime
-        source = runtime.source("user", check_text(text))
-        runtime.prefix("reply")  # refuses a model that cannot
+        runtime.template.prefix("reply")  # refuses a model that cannot
+        source = runtime.turn("user", check_text(text))
         return self._reply(source, options or self.REPLY_OPTIONS)
 
     def _reply(self, source: Source, options: Options) -> Generator[Event, None, None]:
@@ -145,7 +146,7 @@ class Conversation:
         prefix = self._runtime.reply_prefix(asked.memory)
         options = self._runtime.fit(options, prefix)
         opened = self._runtime.engine.open_stream(
-            asked.memory, prefix, options, record_attention=True
+            asked.memory, prefix.ids, options, record_attention=True
         )
         writer = _Writer(self._runtime.tokenizer)
         decode_s = 0.0
@@ -172,7 +173,7 @@ class Conversation:
     def _keep_delivered(self, before: _State, asked: _State, text: str) -> None:
         """After an early close: remember the question and the part of the reply that was read."""
         if text.strip() and self._state is before:
-            reply = self._runtime.source("agent", text)
+            reply = self._runtime.turn("agent", text)
             state, _, _ = self._with_turn(asked, "agent", reply)
             self._state = replace(state, explanation=None)
 
@@ -185,7 +186,7 @@ class Conversation:
             raise EngineError("the reply was ended from outside; the conversation is unchanged")
         spans = evidence(finished.attention, state.sources, runtime.tokenizer)
         result = runtime.result(finished, checks, spans, usage)
-        reply = runtime.source("agent", result.text)
+        reply = runtime.turn("agent", result.text)
         state, reading, num_trimmed = self._with_turn(state, "agent", reply)
         checks = Checks(
             source_truncated=checks.source_truncated + reading.unread,
@@ -211,7 +212,7 @@ class Conversation:
         limit = self._runtime.config.max_positions
         state, num_trimmed = _trimmed(state, max(0, limit - len(source.ids)))
         reading = self._runtime.read(source, state.memory, is_document=role == "document")
-        said = _Said(Turn(role, source.text), reading.source.ids)
+        said = _Said(Turn(role, source.text), reading.source)
         return replace(state, memory=reading.memory, said=(*state.said, said)), reading, num_trimmed
 
     # --- files -------------------------------------------------------------------------------
@@ -270,10 +271,11 @@ class Conversation:
         self._state = _State(memory, said)
 
     def _restored(self, saved: _SavedTurn) -> _Said:
-        ids = segment_ids(self._runtime.tokenizer, saved.role, saved.text)
-        if not 0 <= saved.num_tokens <= len(ids):
+        source = self._runtime.turn(saved.role, saved.text)
+        if not 0 <= saved.num_tokens <= len(source.ids):
             raise CheckpointError("the saved conversation is damaged: a turn has too many tokens")
-        return _Said(Turn(saved.role, saved.text), tuple(ids[: saved.num_tokens]))
+        read = source.cut(saved.num_tokens) if saved.num_tokens else None
+        return _Said(Turn(saved.role, saved.text), read)
 
 
 def _trimmed(state: _State, max_tokens: int) -> tuple[_State, int]:
@@ -282,14 +284,14 @@ def _trimmed(state: _State, max_tokens: int) -> tuple[_State, int]:
         return state, 0
     memory = state.memory.trim(max_tokens)
     kept = {id(segment) for segment in memory.segments}
-    inside = [index for index, said in enumerate(state.said) if said.ids]
+    inside = [index for index, said in enumerate(state.said) if said.source]
     segments = state.memory.segments
     if len(segments) == len(inside):
         gone = {i for i, segment in zip(inside, segments, strict=True) if id(segment) not in kept}
     else:  # encoder_mask "full" makes one segment of all turns: they leave together
         gone = set(inside)
     said = tuple(
-        replace(one, ids=()) if index in gone else one for index, one in enumerate(state.said)
+        replace(one, source=None) if index in gone else one for index, one in enumerate(state.said)
     )
     return replace(state, memory=memory, said=said), len(gone)
 
@@ -300,7 +302,7 @@ class _Writer:
     delivered  the text of all commits that were taken
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: TokenBytes) -> None:
         self.delivered = ""
         self._tokenizer = tokenizer
         self._stream = StreamDecoder(tokenizer)

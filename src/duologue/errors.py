@@ -2,6 +2,7 @@
 
     DuologueError
     ├── InputError          a text, option, language, task or label that cannot be used
+    │   └── AudioError      a sound that cannot be read
     ├── ConfigError         a setting or recipe with unknown, missing or contradictory keys
     ├── DataError           a data file that cannot be read: names the file and the line
     ├── CheckpointError     a model folder or checkpoint that is missing, damaged or foreign
@@ -29,6 +30,12 @@ class InputError(DuologueError):
     """The caller's text or option cannot be used."""
 
     code = "invalid_input"
+
+
+class AudioError(InputError):
+    """A sound cannot be read: it is missing, empty, too long, damaged, or no audio at all."""
+
+    code = "invalid_audio"
 
 
 class ConfigError(DuologueError):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,13 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from duologue.engine.search import Hypothesis
-from duologue.text.tokenizer import FIRST_CJK, StreamDecoder, Tokenizer, with_lead
+from duologue.errors import EngineError
+from duologue.text.tokenizer import FIRST_CJK, StreamDecoder, TokenBytes, with_lead
 from duologue.types import Span
 
 MAX_EVIDENCE = 5
 _MIN_SHARE = 2.0  # a token is evidence from this many times its even share of attention on
 _MAX_PERIOD = 64
 _MIN_COPIES, _MIN_LOOP = 3, 6
+_MATCH_LETTERS = 32  # how far ahead a letter of a token is looked for in the text
 _WORD = re.compile(rf"[{FIRST_CJK}-\U0010ffff]|[^\W{FIRST_CJK}-\U0010ffff]+")
 
 
@@ -34,11 +37,28 @@ _WORD = re.compile(rf"[{FIRST_CJK}-\U0010ffff]|[^\W{FIRST_CJK}-\U0010ffff]+")
 class Source:
     """One segment of a memory and the text it was made from.
 
-    ids  role token first; fewer than the text has where the text was too long
+    ids  what the encoder reads. ids[start:stop] are the first tokens of the text, all of them
+         unless it was too long; around them stand roles, prompts and the like
     """
 
     ids: tuple[int, ...]
     text: str
+    start: int
+    stop: int
+
+    def cut(self, num_tokens: int) -> Source:
+        """The source with so many ids at most: what is too much is taken from the text's end.
+
+        Raises EngineError if not even what stands around the text fits.
+        """
+        excess = max(0, len(self.ids) - num_tokens)
+        stop = self.stop - excess
+        if stop < self.start:
+            raise EngineError(
+                f"{len(self.ids) - self.stop + self.start} tokens stand around the text, "
+                f"there is room for {num_tokens}"
+            )
+        return replace(self, ids=(*self.ids[:stop], *self.ids[self.stop :]), stop=stop)
 
 
 @dataclass(frozen=True)
@@ -60,37 +80,74 @@ class Explanation:
 # --- offsets -----------------------------------------------------------------------------------
 
 
-def token_spans(tokenizer: Tokenizer, text: str, ids: Sequence[int]) -> list[tuple[int, int]]:
+def token_spans(tokenizer: TokenBytes, text: str, ids: Sequence[int]) -> list[tuple[int, int]]:
     """(start, end) of each token; ids are the first ones of the text's encoding.
 
-    Tokens that share a character, because it is spelled as bytes, all span all of it.
+    Tokens that share a character, because it is spelled as bytes, all span all of it. A token that
+    stands for no text, such as one for the unknown, spans nothing. Where a tokenizer changes texts
+    before it cuts them, characters are matched as far as they can be.
     """
-    char_at = _char_at_byte(text)
-    ends = np.cumsum([len(tokenizer.token_bytes(idx)) for idx in ids], dtype=np.int64)
-    firsts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
-    starts = np.maximum(char_at[firsts], 0)
-    return list(zip(starts.tolist(), (char_at[ends - 1] + 1).tolist(), strict=True))
+    pieces = [tokenizer.token_bytes(idx) for idx in ids]
+    char_at = _char_at_byte(text, b"".join(pieces))
+    spans: list[tuple[int, int]] = []
+    first = end = 0
+    for piece in pieces:
+        if piece:
+            chars = char_at[first], char_at[first + len(piece) - 1]
+            spans.append((max(0, int(chars[0])), int(chars[1]) + 1))
+            first, end = first + len(piece), spans[-1][1]
+        else:
+            spans.append((end, end))
+    return spans
 
 
 def unread_span(
-    tokenizer: Tokenizer, text: str, ids: Sequence[int], segment: int
+    tokenizer: TokenBytes, text: str, ids: Sequence[int], num_read: int, segment: int
 ) -> tuple[Span, ...]:
-    """What of the text does not stand in its first tokens `ids`: one span of score 0, or none."""
-    char_at = _char_at_byte(text)
-    num_read = sum(len(tokenizer.token_bytes(idx)) for idx in ids)
-    if num_read >= len(char_at):
+    """What of the text, with all its tokens, the first num_read leave out: one span, or none."""
+    if num_read >= len(ids):
         return ()
-    start = max(0, int(char_at[num_read]))
+    start = token_spans(tokenizer, text, ids)[num_read][0]
     return (Span(segment, start, len(text), text[start:], 0.0),)
 
 
-def _char_at_byte(text: str) -> npt.NDArray[np.int64]:
-    """Index of the character that each byte of the tokenized text is part of; -1: extra blank."""
-    lead = with_lead(text)
-    data = np.frombuffer(lead.encode(), dtype=np.uint8)
-    begins = (data & 0xC0) != 0x80  # bytes 10xxxxxx go on a character
-    result: npt.NDArray[np.int64] = np.cumsum(begins) - 1 - (len(lead) - len(text))
-    return result
+def _char_at_byte(text: str, data: bytes) -> npt.NDArray[np.int64]:
+    """Index of the character of the text that each byte of its tokens is part of.
+
+    -1 is a blank in front of the text.
+    """
+    for lead in (with_lead(text), text, " " + text):
+        if lead.encode().startswith(data):
+            codes = np.frombuffer(data, dtype=np.uint8)
+            begins = (codes & 0xC0) != 0x80  # bytes 10xxxxxx go on a character
+            result: npt.NDArray[np.int64] = np.cumsum(begins) - 1 - (len(lead) - len(text))
+            return result
+    return np.array(_matched(text, data.decode(errors="surrogateescape")), dtype=np.int64)
+
+
+def _matched(text: str, spelled: str) -> list[int]:
+    """For each byte of a spelling the character of the text it most likely comes from.
+
+    Compared without case, blanks and compositions; what is not found is where its predecessor is.
+    """
+    letters = [(letter, place) for place, char in enumerate(text) for letter in _letters(char)]
+    places: list[int] = []
+    next_letter, place = 0, -1
+    for char in spelled:
+        if char.isspace() and text[place + 1 : place + 2].isspace():
+            place += 1
+        for letter in _letters(char):
+            near = letters[next_letter : next_letter + _MATCH_LETTERS]
+            found = next((i for i, (other, _) in enumerate(near) if other == letter), None)
+            if found is not None:
+                place = near[found][1]
+                next_letter += found + 1
+        places += [max(0, place)] * len(char.encode(errors="surrogateescape"))
+    return places
+
+
+def _letters(char: str) -> str:
+    return "".join(unicodedata.normalize("NFKD", char).casefold().split())
 
 
 def shifted(spans: Sequence[Span], offset: int) -> tuple[Span, ...]:
@@ -102,7 +159,7 @@ def shifted(spans: Sequence[Span], offset: int) -> tuple[Span, ...]:
 
 
 def evidence(
-    attention: npt.NDArray[np.float32] | None, sources: Sequence[Source], tokenizer: Tokenizer
+    attention: npt.NDArray[np.float32] | None, sources: Sequence[Source], tokenizer: TokenBytes
 ) -> tuple[Span, ...]:
     """At most MAX_EVIDENCE source spans that got most of the decoder's attention, best first.
 
@@ -117,15 +174,14 @@ def evidence(
     if attention is None or attention.size == 0:
         return ()
     shares = attention.mean(axis=0)
-    num_text_tokens = sum(len(source.ids) - 1 for source in sources)
+    num_text_tokens = sum(source.stop - source.start for source in sources)
     threshold = _MIN_SHARE / max(1, num_text_tokens)
     spans: list[Span] = []
     start = 0
     for segment, source in enumerate(sources):
-        stop = start + len(source.ids)
-        found = _segment_evidence(segment, source, shares[start + 1 : stop], threshold, tokenizer)
-        spans.extend(found)
-        start = stop
+        own = shares[start + source.start : start + source.stop]
+        spans.extend(_segment_evidence(segment, source, own, threshold, tokenizer))
+        start += len(source.ids)
     return tuple(sorted(spans, key=lambda span: -span.score)[:MAX_EVIDENCE])
 
 
@@ -134,11 +190,11 @@ def _segment_evidence(
     source: Source,
     shares: npt.NDArray[np.float32],
     threshold: float,
-    tokenizer: Tokenizer,
+    tokenizer: TokenBytes,
 ) -> list[Span]:
     """The evidence in one segment; shares [tokens of the text] float32."""
     text = source.text
-    tokens = token_spans(tokenizer, text, source.ids[1:])
+    tokens = token_spans(tokenizer, text, source.ids[source.start : source.stop])
     bounds: list[tuple[int, int]] = []
     for (start, end), share in zip(tokens, shares, strict=True):
         if share < threshold or not text[start:end].strip():
@@ -185,7 +241,7 @@ def confidence(hypotheses: Sequence[Hypothesis]) -> float:
 
 
 def token_confidences(
-    tokenizer: Tokenizer, hypothesis: Hypothesis
+    tokenizer: TokenBytes, hypothesis: Hypothesis
 ) -> tuple[tuple[str, float], ...]:
     """Pieces of text with their probabilities; see Explanation.tokens."""
     stream = StreamDecoder(tokenizer)

@@ -4,14 +4,13 @@ Runtime      configuration, tokenizer, arithmetic and engine of one model
 Reading      a memory after one more turn was read into it
 check_text   what a text must be before anything reads it
 
-The model reads texts without outer blanks, as it did in training. Offsets in the spans that come
-from here count characters of that stripped text.
+Turns are read without outer blanks, as they were in training; texts for a task are read as they
+are. Offsets in the spans that come from here count characters of what was read.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,12 +19,11 @@ from duologue.config import ModelConfig
 from duologue.engine.engine import Engine, Finished, SpecialIds
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
-from duologue.errors import CheckpointError, EngineError, InputError
+from duologue.errors import EngineError, InputError
 from duologue.explain import Source, confidence, unread_span
-from duologue.text.imported import ImportedTokenizer
+from duologue.text.imported_template import Prefix, SourceIds
 from duologue.text.language import guess_language
-from duologue.text.template import prefix_ids, segment_ids
-from duologue.text.tokenizer import Tokenizer
+from duologue.text.templates import AnyTokenizer, Template, template_of
 from duologue.types import Alternative, Checks, Options, Result, Span, Usage
 
 MAX_TEXT_BYTES = 4 * 2**20
@@ -62,7 +60,8 @@ class Runtime:
     threads    of one forward pass; None: as many as is sensible here
     two_stage  see Forward
 
-    special  (attribute) what ends a target, and what stands for no text and is never produced
+    special   (attribute) what ends a target, and what is never produced
+    template  (attribute) how texts become sources, and what targets begin with
     """
 
     def __init__(
@@ -70,14 +69,11 @@ class Runtime:
     ) -> None:
         self._model = model
         self.config: ModelConfig = model.config
-        if isinstance(model.tokenizer, ImportedTokenizer):
-            raise CheckpointError(f"a model of family {model.config.family} has no conversations")
-        self.tokenizer: Tokenizer = model.tokenizer
+        self.tokenizer: AnyTokenizer = model.tokenizer
+        self.template: Template = template_of(model.config, model.tokenizer)
         self.forward = Forward(model.config, model.weights, threads, two_stage=two_stage)
         model.let_go()  # the engine has packed weights of its own
-        ids = range(self.tokenizer.vocab_size)
-        textless = tuple(idx for idx in ids if not self.tokenizer.token_bytes(idx))
-        self.special = SpecialIds((self.tokenizer.eos_id,), absent_ids=textless)
+        self.special = _special_ids(model.config, model.tokenizer)
         self.engine = Engine(self.forward, self.special)
 
     @cached_property
@@ -87,21 +83,7 @@ class Runtime:
 
     # --- what goes in ------------------------------------------------------------------------
 
-    def prefix(self, task: str, language: str | None = None) -> list[int]:
-        """Decoder prefix of a task.
-
-        Raises InputError, which lists what there is, for what the model was not trained on.
-        """
-        if task not in self.config.tasks:
-            raise InputError(
-                f"this model has not learnt the task {task!r}; it knows {_list(self.config.tasks)}"
-            )
-        if language is not None:
-            known = self.config.reply_languages if task == "reply" else self.config.languages
-            _require_known(language, known)
-        return prefix_ids(self.tokenizer, task, language)
-
-    def reply_prefix(self, memory: Memory) -> list[int]:
+    def reply_prefix(self, memory: Memory) -> Prefix:
         """Decoder prefix of a reply, in the language that the user spoke last.
 
         Turns that give no sign, such as a number, leave the language as it was; before any sign
@@ -109,31 +91,56 @@ class Runtime:
         """
         known = self.config.reply_languages
         if not known:
-            return self.prefix("reply")
+            return self.template.prefix("reply")
         user_id = self.tokenizer.control_id("<user>")
         for segment in reversed(memory.segments):
             if segment.ids[0] == user_id:
                 guess = guess_language(self.tokenizer.decode(list(segment.ids[1:])), known)
                 if guess is not None:
-                    return self.prefix("reply", guess)
-        return self.prefix("reply", known[0])
+                    return self.template.prefix("reply", to_language=guess)
+        return self.template.prefix("reply", to_language=known[0])
 
-    def require_language(self, language: str) -> None:
-        """Raise InputError, which lists the languages, for one that the model does not know."""
-        _require_known(language, self.config.languages)
+    def turn(self, role: str, text: str) -> Source:
+        """The segment that a turn becomes, however long. Raises InputError for an unknown role."""
+        text = text.strip()
+        return _source(text, self.template.turn(role, text))
 
-    def fit(self, options: Options, prefix: Sequence[int]) -> Options:
+    def source(
+        self,
+        text: str,
+        task: str,
+        from_language: str | None = None,
+        to_language: str | None = None,
+    ) -> Source:
+        """The segment that a text becomes, however long; raises what Template.source raises."""
+        return _source(text, self.template.source(text, task, from_language, to_language))
+
+    def options(self, fallback: Options) -> Options:
+        """How to decode unless the caller says otherwise: as the model was published, if it was.
+
+        fallback  for a model of Duologue's own; its max_tokens also where no advice was published
+        """
+        advice = self.config.generation
+        if advice is None:
+            return fallback
+        return Options(
+            max_tokens=fallback.max_tokens if advice.max_tokens is None else advice.max_tokens,
+            beam_size=advice.beam_size,
+            length_penalty=advice.length_penalty,
+            early_stopping=advice.early_stopping,
+            min_tokens=advice.min_tokens,
+            repetition_penalty=advice.repetition_penalty,
+            no_repeat_ngram_size=advice.no_repeat_ngram_size,
+        )
+
+    def fit(self, options: Options, prefix: Prefix) -> Options:
         """The options with max_tokens lowered to what the model can produce at all.
 
         A result that is cut there says so, with finish_reason "length".
         """
-        room = max(1, self.config.max_positions - len(prefix))
+        num_fed = len(prefix.ids) + len(prefix.forced)
+        room = max(1, self.config.target_positions - num_fed)
         return replace(options, max_tokens=min(options.max_tokens, room))
-
-    def source(self, role: str, text: str) -> Source:
-        """The segment that a turn becomes, however long. Raises InputError for an unknown role."""
-        text = text.strip()
-        return Source(tuple(segment_ids(self.tokenizer, role, text)), text)
 
     def read(
         self, source: Source, memory: Memory | None = None, is_document: bool = False
@@ -146,8 +153,10 @@ class Runtime:
         room = self.config.max_positions - memory.num_tokens
         if room < 1:
             raise EngineError(f"the memory is full: {memory.num_tokens} tokens")
-        kept = Source(source.ids[:room], source.text)
-        unread = unread_span(self.tokenizer, kept.text, kept.ids[1:], len(memory.segments))
+        kept = source.cut(room)
+        text_ids = source.ids[source.start : source.stop]
+        num_read = kept.stop - kept.start
+        unread = unread_span(self.tokenizer, source.text, text_ids, num_read, len(memory.segments))
         before = time.perf_counter()
         memory = self.forward.encode(kept.ids, memory, is_document)
         encode_ms = 1000 * (time.perf_counter() - before)
@@ -193,10 +202,19 @@ def check_text(text: str) -> str:
     return text
 
 
-def _require_known(language: str, known: Sequence[str]) -> None:
-    if language not in known:
-        raise InputError(f"unknown language {language!r}; this model knows {_list(known)}")
+def _source(text: str, made: SourceIds) -> Source:
+    return Source(made.ids, text, made.start, made.stop)
 
 
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"
+def _special_ids(config: ModelConfig, tokenizer: AnyTokenizer) -> SpecialIds:
+    """What was published; of Duologue's own models, whatever stands for no text."""
+    advice = config.generation
+    if advice is not None:
+        return SpecialIds(
+            eos_ids=advice.eos_ids,
+            suppressed_ids=advice.suppressed_ids,
+            first_suppressed_ids=advice.first_suppressed_ids,
+        )
+    ids = range(tokenizer.vocab_size)
+    textless = tuple(idx for idx in ids if not tokenizer.token_bytes(idx))
+    return SpecialIds((tokenizer.eos_id,), absent_ids=textless)

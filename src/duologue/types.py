@@ -2,6 +2,8 @@
 
 Turn, Options            what goes in
 Precision                what the numbers of a model are kept in
+Timestamps               of which parts of a transcript the times are wanted
+TranscriptFormat         what a transcript is written as; see apps.transcribe.writers
 EngineOptions            how much is done at the same time
 Commit, Revise, Done     what comes out while a reply streams (`Event`)
 Result and its parts     what a finished reply says of itself
@@ -17,6 +19,8 @@ from duologue.errors import InputError
 Role = Literal["system", "user", "agent", "document", "speech", "image"]
 FinishReason = Literal["stop", "length", "abort", "error"]
 Precision = Literal["f32", "bf16", "int8", "int4"]
+Timestamps = Literal["segment", "word", "none"]
+TranscriptFormat = Literal["txt", "srt", "vtt", "json"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)  # the coarsest comes last
 

@@ -20,9 +20,9 @@ MAX_TOKENS = 7
 
 
 def logits_after(seed: int, ids: tuple[int, ...]) -> np.ndarray:
-    """[VOCAB] float32; end tokens are a little likelier than others, so that some beams end."""
+    """[VOCAB] float32; end tokens are likelier than others, so that several end at a step."""
     noise = np.random.default_rng([seed, *ids]).standard_normal(VOCAB, dtype=np.float32) * 2
-    noise[[EOS, OTHER_EOS]] += 1
+    noise[[EOS, OTHER_EOS]] += 2
     return noise
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from shapes import SHAPES, random_weights
 
 from duologue.checkpoint.weights import Weights, dequantize, to_precision
 from duologue.config import ModelConfig
@@ -32,7 +33,14 @@ def torch_model(config: ModelConfig, weights: Weights) -> Seq2Seq:
     return model
 
 
-def torch_source(mask: str) -> Source:
+def frames(config: ModelConfig) -> np.ndarray:
+    """Frames for as many tokens as SEGMENTS have; the last token has but one."""
+    count = 2 * sum(len(ids) for ids, _ in SEGMENTS) - 1
+    return np.random.default_rng(5).standard_normal((count, config.mel_bins), dtype=np.float32)
+
+
+def torch_source(config: ModelConfig) -> Source:
+    mask = config.encoder_mask
     ids, segments, positions, documents = [], [], [], []
     start = 0
     for index, (part, is_document) in enumerate(SEGMENTS):
@@ -42,7 +50,8 @@ def torch_source(mask: str) -> Source:
         positions += range(first, first + len(part))
         documents += [is_document] * len(part)
         start += 0 if is_document and mask == "block_causal" else len(part)
-    return Source(*(torch.tensor([row]) for row in (ids, segments, positions, documents)))
+    features = torch.tensor(frames(config)[None]) if config.front_end == "mel" else None
+    return Source(*(torch.tensor([row]) for row in (ids, segments, positions, documents)), features)
 
 
 def torch_logits(config: ModelConfig, weights: Weights) -> np.ndarray:
@@ -56,13 +65,15 @@ def torch_logits(config: ModelConfig, weights: Weights) -> np.ndarray:
         limit=torch.full((1, length), len(SEGMENTS)),
     )
     with torch.no_grad():
-        return model.logits(model(torch_source(config.encoder_mask), target))[0].numpy()
+        return model.logits(model(torch_source(config), target))[0].numpy()
 
 
 def native_logits(config: ModelConfig, weights: Weights, threads: int = 1) -> np.ndarray:
     forward = Forward(config, weights, threads)
     memory = Memory.empty()
-    for ids, is_document in SEGMENTS:
+    if config.front_end == "mel":
+        memory = forward.encode_frames(frames(config))
+    for ids, is_document in SEGMENTS if config.front_end == "tokens" else ():
         memory = forward.encode(ids, memory, is_document)
     state = forward.start(memory)
     return np.concatenate([forward.decode_step([state], [idx]) for idx in IDS])
@@ -80,6 +91,17 @@ def test_f32_equals_the_torch_model(
     config = replace(tiny_config(cell), d_model=d_model)
     weights = tiny_weights(config)
     assert relative_error(native_logits(config, weights), torch_logits(config, weights)) < 1e-5
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_option_of_a_model_equals_the_torch_model(shape: str) -> None:
+    config = SHAPES[shape]
+    weights = random_weights(config)
+    expected = torch_logits(config, weights)
+    assert relative_error(native_logits(config, weights), expected) < 1e-5
+    rounded = to_precision(weights, "int8")
+    error = native_logits(config, rounded, threads=2) - torch_logits(config, rounded)
+    assert np.abs(error).mean() < 0.1 * np.abs(expected).mean()
 
 
 def test_a_full_mask_equals_the_torch_model(

@@ -145,7 +145,7 @@ def test_a_reply_is_asked_for_in_the_language_that_the_user_spoke_last(
     config = replace(loaded.config, reply_languages=("en", "zh"))
     model = Model(Runtime(replace(loaded, config=config), threads=1))
     runtime = model._runtime
-    english, chinese = runtime.prefix("reply", "en"), runtime.prefix("reply", "zh")
+    english, chinese = (runtime.template.prefix("reply", to_language=code) for code in ("en", "zh"))
     assert english != chinese
 
     memory = model.encode("42")
@@ -155,8 +155,13 @@ def test_a_reply_is_asked_for_in_the_language_that_the_user_spoke_last(
     memory = model.encode("what time does it leave", memory, role="agent")
     memory = model.encode("42", memory)
     assert runtime.reply_prefix(memory) == chinese  # neither the agent nor a number changes it
-    assert model.decode(memory, "reply", SHORT).text == model.decode(memory, chinese, SHORT).text
-    assert model.decode(memory, "reply en", SHORT).text == model.decode(memory, english, SHORT).text
+    assert (
+        model.decode(memory, "reply", SHORT).text == model.decode(memory, chinese.ids, SHORT).text
+    )
+    assert (
+        model.decode(memory, "reply en", SHORT).text
+        == model.decode(memory, english.ids, SHORT).text
+    )
     assert runtime.reply_prefix(model.encode("what time", memory)) == english
     with pytest.raises(InputError, match="unknown language 'de'; this model knows en, zh"):
         model.decode(memory, "reply de")

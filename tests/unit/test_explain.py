@@ -48,7 +48,7 @@ def test_what_was_read_and_what_was_not_make_the_whole_text(
     tiny_tokenizer: Tokenizer, text: str, num_read: int
 ) -> None:
     ids = tiny_tokenizer.encode(text)
-    spans = unread_span(tiny_tokenizer, text, ids[:num_read], segment=3)
+    spans = unread_span(tiny_tokenizer, text, ids, num_read, segment=3)
     if num_read >= len(ids):
         assert spans == ()
         return
@@ -59,7 +59,8 @@ def test_what_was_read_and_what_was_not_make_the_whole_text(
 
 
 def sources_of(tokenizer: Tokenizer, *texts: str) -> list[Source]:
-    return [Source(tuple(segment_ids(tokenizer, "user", text)), text) for text in texts]
+    segments = [(tuple(segment_ids(tokenizer, "user", text)), text) for text in texts]
+    return [Source(ids, text, 1, len(ids)) for ids, text in segments]
 
 
 def attention_on(

@@ -41,15 +41,10 @@ def make_source(config: ModelConfig, batch: int = 2, length: int = LENGTH, pad: 
     return Source(ids, segment, position, torch.zeros_like(segment, dtype=torch.bool), features)
 
 
-def make_target(ids: list[int], num_segments: int = 1) -> Target:
-    row = torch.tensor([ids])
-    length = row.shape[1]
-    return Target(
-        row,
-        torch.zeros_like(row),
-        torch.arange(length)[None],
-        torch.full_like(row, num_segments),
-    )
+def make_target(rows: list[list[int]]) -> Target:
+    ids = torch.tensor(rows)
+    position = torch.arange(ids.shape[1]).expand(ids.shape)
+    return Target(ids, torch.zeros_like(ids), position, torch.ones_like(ids))
 
 
 @every_shape
@@ -70,7 +65,7 @@ def test_only_sinusoids_do_not_train(config: ModelConfig) -> None:
 @every_shape
 def test_every_weight_gets_a_gradient(config: ModelConfig) -> None:
     model = make_model(config)
-    states = model(make_source(config, batch=1), make_target([3, 1, 4, 1, 5, 9, 2, 6]))
+    states = model(make_source(config, batch=1), make_target([[3, 1, 4, 1, 5, 9, 2, 6]]))
     model.logits(states).square().sum().backward()
     idle = [
         name
@@ -81,11 +76,26 @@ def test_every_weight_gets_a_gradient(config: ModelConfig) -> None:
 
 
 @every_shape
+def test_training_in_bfloat16_stays_close(config: ModelConfig) -> None:
+    model, source = make_model(config), make_source(config, pad=2)
+    target = make_target([[3, 1, 4, 1, 5, 9, 2, 6]] * 2)
+    with torch.no_grad():
+        exact = model.logits(model(source, target))
+    with torch.autocast("cpu", torch.bfloat16):
+        states = model(source, target)
+    logits = model.logits(states.float())
+    logits.square().sum().backward()
+    assert (logits - exact).abs().max() < 0.1 * exact.abs().max()
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@every_shape
 def test_decoding_step_by_step_equals_the_forward_pass(config: ModelConfig) -> None:
     model, source = make_model(config), make_source(config, batch=1, pad=3)
     ids = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
     with torch.no_grad():
-        expected = model.logits(model(source, make_target(ids)))[0]
+        expected = model.logits(model(source, make_target([ids])))[0]
         state = model.start(model.encode(source))
         for place, idx in enumerate(ids):
             logits, state = model.decode_step(state, torch.tensor([idx]))
@@ -94,7 +104,7 @@ def test_decoding_step_by_step_equals_the_forward_pass(config: ModelConfig) -> N
 
 @every_shape
 def test_padding_changes_neither_memory_nor_decoder(config: ModelConfig) -> None:
-    model, target = make_model(config), make_target([3, 1, 4, 1])
+    model, target = make_model(config), make_target([[3, 1, 4, 1]])
     with torch.no_grad():
         plain: Memory = model.encode(make_source(config, batch=1))
         padded: Memory = model.encode(make_source(config, batch=1, pad=5))
@@ -118,5 +128,5 @@ def test_packed_targets_equal_targets_of_their_own(config: ModelConfig) -> None:
     with torch.no_grad():
         together = model(source, packed)[0].split([len(part) for part in parts])
         for part, states in zip(parts, together, strict=True):
-            alone = model(source, make_target(part))[0]
+            alone = model(source, make_target([part]))[0]
             torch.testing.assert_close(states, alone, atol=1e-5, rtol=1e-4)

@@ -28,9 +28,9 @@ def classify(runtime: Runtime, text: str, task: str, labels: Sequence[str]) -> R
     spans are offsets into `text`. Raises InputError for texts, tasks and labels of no use.
     """
     tokenizer = runtime.tokenizer
-    prefix = runtime.prefix(task)
+    prefix = runtime.template.prefix(task).ids
     label_ids = _label_ids(runtime, labels)
-    reading = runtime.read(runtime.source("user", check_text(text)))
+    reading = runtime.read(runtime.source(check_text(text).strip(), task))
     before = time.perf_counter()
     probabilities = score_labels(
         runtime.forward, reading.memory, prefix, label_ids, tokenizer.eos_id

@@ -10,16 +10,13 @@ than the model can read is cut inside, and then checks.source_split says where.
 from __future__ import annotations
 
 import re
-import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from duologue.engine.engine import Finished
-from duologue.engine.memory import Memory
-from duologue.errors import EngineError, InputError
+from duologue.apps.batch import Decoded, check_texts, decode_batch
 from duologue.explain import confidence, has_loop, shifted, token_spans
-from duologue.runtime import Runtime, check_text
+from duologue.runtime import Runtime
 from duologue.types import Alternative, Checks, Options, Result, Span, Usage
 
 OPTIONS = Options(max_tokens=256, beam_size=4, length_penalty=1.0)
@@ -28,12 +25,13 @@ OPTIONS = Options(max_tokens=256, beam_size=4, length_penalty=1.0)
 PIECE_TOKENS = 64
 SENTENCE_TOKENS = 192
 
-_BLANKLESS = ("zh",)  # languages whose sentences follow each other without a blank
+# Languages whose sentences follow each other without a blank, however a model spells them.
+_BLANKLESS = ("zh", "zho", "cmn", "yue", "wuu", "lzh", "ja", "jpn")
 # Both match in linear time: a run of full stops is looked at from its beginning alone. A full stop
 # after a single letter or digit is an abbreviation or a number ("z. B.", "1. Mai"), not an end.
 _LINE = re.compile(r"[^\r\n]+")
 _SENTENCE = re.compile(
-    r"""(?:(?<![.!?…])(?<!\b\w)[.!?…]++["')\]’”»]*+(?=\s)|[。！？；]+[”’」』）》]*|$)\s*"""
+    r"""(?:(?<![.!?…؟۔।])(?<!\b\w)[.!?…؟۔।]++["')\]’”»]*+(?=\s)|[。！？；]+[”’」』）》]*|$)\s*"""
 )
 
 
@@ -46,91 +44,50 @@ class _Piece:
     is_cut: bool = False
 
 
-@dataclass(frozen=True)
-class _Read:
-    """What reading a piece cost, and what of it did not fit."""
-
-    unread: tuple[Span, ...]
-    num_tokens: int
-    encode_ms: float
-
-
-def translate(
-    runtime: Runtime, text: str, to: str, from_: str | None = None, options: Options | None = None
-) -> Result:
-    """Translate one text; see translate_batch."""
-    return translate_batch(runtime, [text], to, from_, options)[0]
-
-
 def translate_batch(
     runtime: Runtime,
     texts: Sequence[str],
-    to: str,
+    to: str | None = None,
     from_: str | None = None,
     options: Options | None = None,
 ) -> list[Result]:
     """Translate texts together; results in their order.
 
-    to       language code
-    from_    is checked to be a language of the model and not used otherwise: the model
-             sees what language it reads
-    options  None: OPTIONS (beam search)
+    to       language code; None where the model has but one target
+    from_    language code; must be given to a model that has to be told what it reads, and is
+             otherwise only checked
+    options  None: as the model was published, or OPTIONS (beam search)
 
     Results lack evidence; they have alternatives if the text was one piece. decode_ms is a text's
     share, by produced tokens, of the time that the batch took. Raises InputError for a language or
     a text of no use, which it names by number if there are several.
     """
-    if isinstance(texts, str):
-        raise InputError("translate_batch needs a list of texts, not one text")
-    prefix = runtime.prefix("translate", to)
-    if from_ is not None:
-        runtime.require_language(from_)
-    options = runtime.fit(options or OPTIONS, prefix)
-    plans = [
-        split(runtime, _checked(text, number, len(texts))) for number, text in enumerate(texts, 1)
+    prefix = runtime.template.prefix("translate", from_, to)
+    around = runtime.source("", "translate", from_, to)
+    check_texts(texts)
+    room = runtime.config.max_positions - len(around.ids)
+    plans = [split(runtime, text, room) for text in texts]
+    sources = (
+        runtime.source(text[piece.start : piece.end].strip(), "translate", from_, to)
+        for text, pieces in zip(texts, plans, strict=True)
+        for piece in pieces
+    )
+    decoded = iter(decode_batch(runtime, sources, prefix, options or runtime.options(OPTIONS)))
+    return [
+        _Joined(text, pieces, [next(decoded) for _ in pieces]).result(runtime, to)
+        for text, pieces in zip(texts, plans, strict=True)
     ]
-    reads: list[_Read] = []
-
-    def memories() -> Iterator[tuple[Memory, list[int]]]:
-        for text, pieces in zip(texts, plans, strict=True):
-            for piece in pieces:
-                reading = runtime.read(runtime.source("user", text[piece.start : piece.end]))
-                unread = shifted(reading.unread, piece.start)
-                reads.append(_Read(unread, reading.memory.encoded_tokens, reading.encode_ms))
-                yield reading.memory, prefix
-
-    before = time.perf_counter()
-    finished = runtime.engine.generate_batch(memories(), options)
-    decode_ms = 1000 * (time.perf_counter() - before) - sum(read.encode_ms for read in reads)
-    if any(item.best.finish_reason in ("abort", "error") for item in finished):
-        raise EngineError("the translation was ended from outside")
-    num_produced = sum(len(item.best.ids) for item in finished)
-    ms_per_token = decode_ms / max(1, num_produced)
-    results = []
-    done = 0
-    for text, pieces in zip(texts, plans, strict=True):
-        part = slice(done, done + len(pieces))
-        done += len(pieces)
-        joined = _Joined(text, pieces, reads[part], finished[part])
-        results.append(joined.result(runtime, to, ms_per_token))
-    return results
-
-
-def _checked(text: str, number: int, num_texts: int) -> str:
-    try:
-        return check_text(text)
-    except InputError as error:
-        if num_texts == 1:
-            raise
-        raise InputError(f"text {number}: {error}") from None
 
 
 # --- apart -------------------------------------------------------------------------------------
 
 
-def split(runtime: Runtime, text: str) -> list[_Piece]:
-    """The pieces of a text in order; everything outside of them is blank."""
-    longest = min(SENTENCE_TOKENS, runtime.config.max_positions - 1)
+def split(runtime: Runtime, text: str, room: int) -> list[_Piece]:
+    """The pieces of a text in order; everything outside of them is blank.
+
+    room  most tokens of a text that the model can read
+    """
+    longest = min(SENTENCE_TOKENS, room)
     shortest = min(PIECE_TOKENS, longest)
     pieces: list[_Piece] = []
     for line in _LINE.finditer(text):
@@ -198,51 +155,55 @@ class _Joined:
 
     text: str
     pieces: list[_Piece]
-    reads: list[_Read]
-    finished: list[Finished]
+    decoded: list[Decoded]
 
-    def result(self, runtime: Runtime, to: str, ms_per_token: float) -> Result:
+    def result(self, runtime: Runtime, to: str | None) -> Result:
         """The translation of the whole text."""
-        best = [item.best for item in self.finished]
+        best = [item.finished.best for item in self.decoded]
         translation = self._translation(runtime, to)
-        num_produced = sum(len(hypothesis.ids) for hypothesis in best)
+        usages = [item.usage for item in self.decoded]
         is_cut = any(hypothesis.finish_reason == "length" for hypothesis in best)
         return Result(
             text=translation,
             finish_reason="length" if is_cut else "stop",
             confidence=confidence(best),
             checks=Checks(
-                source_truncated=tuple(span for read in self.reads for span in read.unread),
+                source_truncated=tuple(
+                    span
+                    for piece, item in zip(self.pieces, self.decoded, strict=True)
+                    for span in shifted(item.unread, piece.start)
+                ),
                 repetition=has_loop(translation) and not has_loop(self.text),
                 source_split=tuple(self._span(piece) for piece in self.pieces if piece.is_cut),
             ),
             alternatives=self._alternatives(runtime),
             usage=Usage(
-                encoded_tokens=sum(read.num_tokens for read in self.reads),
-                produced_tokens=num_produced,
-                encode_ms=sum(read.encode_ms for read in self.reads),
-                decode_ms=num_produced * ms_per_token,
+                encoded_tokens=sum(usage.encoded_tokens for usage in usages),
+                produced_tokens=sum(usage.produced_tokens for usage in usages),
+                encode_ms=sum(usage.encode_ms for usage in usages),
+                decode_ms=sum(usage.decode_ms for usage in usages),
             ),
         )
 
-    def _translation(self, runtime: Runtime, to: str) -> str:
+    def _translation(self, runtime: Runtime, to: str | None) -> str:
         """The translated pieces, with the line breaks and blanks of the source between lines."""
         parts: list[str] = []
-        blank = "" if to in _BLANKLESS else " "
+        language = re.split("[-_]", to or "")[0].lower()
+        blank = "" if language in _BLANKLESS else " "
         reached = 0
-        for piece, item in zip(self.pieces, self.finished, strict=True):
+        for piece, item in zip(self.pieces, self.decoded, strict=True):
             gap = self.text[reached : piece.start]
             parts.append("" if not parts else gap or blank)
-            parts.append(runtime.tokenizer.decode(list(item.best.ids)).strip())
+            parts.append(runtime.tokenizer.decode(list(item.finished.best.ids)).strip())
             reached = piece.end
         return "".join(parts)
 
     def _alternatives(self, runtime: Runtime) -> tuple[Alternative, ...]:
-        if len(self.finished) > 1:
+        if len(self.decoded) > 1:
             return ()
         return tuple(
             Alternative(runtime.tokenizer.decode(list(other.ids)), other.logprob)
-            for other in self.finished[0].hypotheses[1:]
+            for other in self.decoded[0].finished.hypotheses[1:]
         )
 
     def _span(self, piece: _Piece) -> Span:

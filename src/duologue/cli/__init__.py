@@ -26,6 +26,7 @@ from duologue.errors import DuologueError
 COMMANDS = (
     "chat",
     "translate",
+    "transcribe",
     "sentiment",
     "intent",
     "evaluate",

@@ -45,9 +45,12 @@ class ModelPredictor:
             language = cases[0].language or ""
             return self._model.translate_batch(texts, language, options=self._options)
         readings = self._read(cases)
-        requests = [(memory, self._runtime.reply_prefix(memory)) for memory, _ in readings]
-        longest = max((prefix for _, prefix in requests), key=len)
+        prefixes = [self._runtime.reply_prefix(memory) for memory, _ in readings]
+        longest = max(prefixes, key=lambda prefix: len(prefix.ids))
         options = self._runtime.fit(self._options, longest)
+        requests = [
+            (memory, prefix.ids) for (memory, _), prefix in zip(readings, prefixes, strict=True)
+        ]
         finished = self._runtime.engine.generate_batch(requests, options)
         results = []
         for (memory, checks), item in zip(readings, finished, strict=True):
@@ -72,12 +75,12 @@ class ModelPredictor:
         items = []
         for case, (memory, _) in zip(cases, self._read(cases), strict=True):
             if task == "translate":
-                prefix = self._runtime.prefix(task, case.language)
+                prefix = self._runtime.template.prefix(task, to_language=case.language).ids
             else:
-                prefix = self._runtime.reply_prefix(memory)
-            room = self._runtime.config.max_positions - len(prefix) + 1
+                prefix = self._runtime.reply_prefix(memory).ids
+            room = self._runtime.config.target_positions - len(prefix) + 1
             target = [*tokenizer.encode(case.expected), tokenizer.eos_id][:room]
-            items.append(Forced(memory, tuple(prefix), tuple(target)))
+            items.append(Forced(memory, prefix, tuple(target)))
         return [row.tolist() for row in force_decode(self._runtime.forward, items)]
 
     def _read(self, cases: Sequence[Case]) -> list[tuple[Memory, Checks]]:

@@ -35,7 +35,7 @@ def quantize(
       duologue quantize --precision int4 runs/mine/model mine-int4
     """
     from duologue.api import model_folder
-    from duologue.checkpoint.store import load_model, model_info, read_card, save_model
+    from duologue.checkpoint.store import load_model, open_model, read_card, save_model
     from duologue.cli.agreement import check_agreement
     from duologue.cli.options import show_license
 
@@ -49,7 +49,7 @@ def quantize(
         found.append(check_agreement(folder, written, precision))
 
     save_model(target, loaded.config, loaded.weights, loaded.tokenizer, card, precision, check)
-    before, after = model_info(folder), model_info(target)
+    before, after = open_model(folder), open_model(target)
     print(f"{target}: {after.bytes:,} bytes, {after.precision} (before: {before.bytes:,})")
     print(_words(found[0]))
 

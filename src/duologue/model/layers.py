@@ -29,8 +29,9 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [..., D]; returns the same shape and dtype."""
-        return functional.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+        """x: [..., D]; returns the same shape and dtype, computed in that of the weight."""
+        wide = x.to(self.weight.dtype)  # under autocast products are bfloat16
+        return functional.rms_norm(wide, (x.shape[-1],), self.weight, self.eps).to(x.dtype)
 
 
 def make_norm(config: ModelConfig) -> nn.Module:

@@ -78,6 +78,11 @@ class ImportedTemplate:
             )
         return resolve_language(code, self._config.languages)
 
+    def turn(self, role: str, text: str) -> SourceIds:
+        """Raises InputError: no imported family was trained on turns of a dialogue."""
+        known = listed(self._config.tasks)
+        raise InputError(f"this model knows no dialogue, and no role {role!r}; it can {known}")
+
     def source(
         self,
         text: str,
@@ -160,7 +165,7 @@ class ImportedTemplate:
     def _prompt(self, task: str, from_language: str | None, to_language: str | None) -> str:
         if task != "translate" or self._role is not None:
             return self._generation.prompts.get(task, "")
-        if to_language is None and len(self._config.languages) != 1:
+        if to_language is None and len(self._config.languages) > 1:
             self._language_id(None, "to")
         target = self.language(to_language) if to_language else None
         pairs = self._pairs(target)

@@ -2,8 +2,9 @@
 
 trainer     the loop: read run_updates() first
 setup       what a run consists of, and what it leaves on disk
-shape       the model's sizes, completed from tokenizer and data
+shape       the model's sizes and tasks, completed from tokenizer and data
 objective   the loss, in chunks
+lora        small matrices that train beside frozen weights
 optimizer   AdamW, learning rate, clipping, averaged weights
 validation  losses and greedy decoding on the valid splits
 state       the numbers and tensors of a checkpoint

@@ -69,7 +69,8 @@ def model_config(
     published = Published(values, family.defaults, where)
     read = family.config(published)
     given = {key: value for key, value in advice.items() if value is not None}
-    ids = published.section("decoder", {}).values | published.values | given
+    side = published.section("decoder", {}).values
+    ids = {**family.defaults, **side, **values, **given}
     generation = read_generation(ids, read["vocab_size"], where)
     try:
         config = from_dict(

@@ -192,8 +192,12 @@ def _export(config: ModelConfig) -> dict[str, Any]:
 
 
 def _umt5_export(config: ModelConfig) -> dict[str, Any]:
-    kind = {"architectures": ["UMT5ForConditionalGeneration"], "model_type": "umt5"}
-    return _export(config) | kind
+    """A UMT5 config.json; transformers 5 scales its output always, and ties only equal tables."""
+    return _export(config) | {
+        "architectures": ["UMT5ForConditionalGeneration"],
+        "model_type": "umt5",
+        "tie_word_embeddings": True,
+    }
 
 
 _IGNORED = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",)

@@ -11,6 +11,7 @@ from duologue.checkpoint.families.mapping import NameMap, Tables, fused, plain
 from duologue.checkpoint.families.published import Family, Published
 from duologue.config import ModelConfig
 
+_IDS = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
 _SIDE = {
     "vocab_size": 256000,
     "hidden_size": 2304,
@@ -25,9 +26,6 @@ _SIDE = {
     "query_pre_attn_scalar": 256,
     "sliding_window": 4096,
     "sliding_window_pattern": 2,
-    "pad_token_id": 0,
-    "eos_token_id": 1,
-    "bos_token_id": 2,
     "final_logit_softcapping": 30.0,
     "attn_logit_softcapping": 50.0,
 }
@@ -359,10 +357,10 @@ def _export_2(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-T5GEMMA = Family("t5gemma", {}, _config, _tables, _weights, _export, prefix="model.")
+T5GEMMA = Family("t5gemma", _IDS, _config, _tables, _weights, _export, prefix="model.")
 T5GEMMA2 = Family(
     "t5gemma2",
-    {},
+    _IDS,
     _config_2,
     _tables_2,
     _weights,

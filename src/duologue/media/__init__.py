@@ -1,0 +1,1 @@
+"""Sound becomes samples and features here; nothing here knows text, models or engines."""
