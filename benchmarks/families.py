@@ -22,7 +22,6 @@ Writes benchmarks/results/families.json.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import shutil
 import statistics
 import sys
@@ -51,11 +50,12 @@ from shapes import END_ID, START_ID, random_ids, random_weights, reply_end
 
 from duologue.checkpoint.weights import Float32, Weights
 from duologue.config import ModelConfig
+from duologue.media.audio import SAMPLE_RATE_HZ
+from duologue.media.features import WINDOW_S, WINDOW_SAMPLES, log_mel
 
 GOALS_OF = {"OPUS-MT": ("F1", "F3"), "FLAN-T5-base": ("F2", "F4")}
 OF_REAL_TIME = "of real time"
 PACKAGES = ("ctranslate2", "faster-whisper")
-RATE_HZ, WINDOW_S, WINDOW_FRAMES = 16_000, 30, 3000
 # A model of which one reply takes seconds gets fewer rounds.
 LARGE_BYTES, ROUNDS_OF_LARGE = 300 * 10**6, 3
 
@@ -190,31 +190,17 @@ def run_text(run: Run, model: str, config: ModelConfig) -> None:
 
 
 def sound() -> Float32:
-    """A window of samples [WINDOW_S * RATE_HZ]: noise that swells four times a second."""
-    time_s = np.arange(WINDOW_S * RATE_HZ) / RATE_HZ
+    """A window of samples [WINDOW_SAMPLES]: noise that swells four times a second."""
+    time_s = np.arange(WINDOW_SAMPLES) / SAMPLE_RATE_HZ
     noise = np.random.default_rng(0).standard_normal(len(time_s), np.float32)
     return (0.1 * noise * np.sin(4 * np.pi * time_s)).astype(np.float32)
-
-
-def can_hear() -> bool:
-    """Whether this version turns samples into features; otherwise features are random."""
-    return importlib.util.find_spec("duologue.media") is not None
-
-
-def features(samples: Float32, mel_bins: int) -> Float32:
-    """Features [WINDOW_FRAMES, mel_bins] of a window."""
-    if not can_hear():
-        return np.random.default_rng(1).standard_normal((WINDOW_FRAMES, mel_bins), np.float32)
-    from duologue.media.features import log_mel
-
-    return log_mel(samples, mel_bins)
 
 
 def run_speech(run: Run, model: str, config: ModelConfig) -> None:
     """Everything on one shape that hears."""
     log(f"{model}: weights")
     weights, samples, count = speech_weights(config), sound(), run.sizes.spoken
-    frames = features(samples, config.mel_bins)
+    frames = log_mel(samples, config.mel_bins)
     heard, whole = [], []
     with copied(config, weights) as folder:
         if folder is not None:
@@ -234,8 +220,7 @@ def run_speech(run: Run, model: str, config: ModelConfig) -> None:
                 pipeline = FasterWhisper(config, folder, threads)
                 listen = partial(pipeline.transcribe, samples, count)
                 whole.append(Contender(f"faster-whisper {name}", listen))
-        tasks = {"30 s of features": heard} | ({"30 s of samples": whole} if can_hear() else {})
-        for task, contenders in tasks.items():
+        for task, contenders in (("30 s of features", heard), ("30 s of samples", whole)):
             log(f"{model}: {task}")
             times = in_turn(contenders, run.rounds(config))
             run.add(model, f"{task}, {count} tokens", OF_REAL_TIME, times)
@@ -243,7 +228,7 @@ def run_speech(run: Run, model: str, config: ModelConfig) -> None:
 
 def listen_and_transcribe(ours: Ours, samples: Float32, num_tokens: int) -> list[int]:
     """Ours from the samples on."""
-    return ours.transcribe(features(samples, ours.config.mel_bins), num_tokens)
+    return ours.transcribe(log_mel(samples, ours.config.mel_bins), num_tokens)
 
 
 # --- loading -----------------------------------------------------------------------------------
@@ -274,8 +259,8 @@ def main() -> None:
     texts, speeches = (QUICK_TEXT, QUICK_SPEECH) if arguments.quick else (TEXT, SPEECH)
     sizes = QUICK if arguments.quick else Sizes()
     settings = {"rounds": arguments.rounds, "threads": arguments.threads, "quick": arguments.quick}
-    settings |= asdict(sizes) | {"features": "log-mel" if can_hear() else "random"}
-    settings["shapes"] = {name: asdict(config) for name, config in (texts | speeches).items()}
+    shapes = {name: asdict(config) for name, config in (texts | speeches).items()}
+    settings |= asdict(sizes) | {"shapes": shapes}
     report = Report("families", harness.output_folder(arguments), settings)
     report.extra |= {"checks": [], "rows": []}
     peers.announce_missing(PACKAGES)

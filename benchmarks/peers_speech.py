@@ -68,8 +68,6 @@ class FasterWhisper:
     def __init__(self, config: ModelConfig, folder: Path, threads: int) -> None:
         from faster_whisper import WhisperModel
 
-        assert config.generation is not None
-        self._num_prefix = len(config.generation.start_ids)
         self._end_id = reply_end(config)
         _write_tokenizer(config, folder / "tokenizer.json")
         sizes = json.dumps({"feature_size": config.mel_bins, "sampling_rate": 16_000})
@@ -77,6 +75,8 @@ class FasterWhisper:
         self._model = WhisperModel(
             str(folder), "cpu", compute_type="int8", cpu_threads=threads, local_files_only=True
         )
+        # Language and task are said to large vocabularies alone.
+        self._num_prefix = 4 if self._model.model.is_multilingual else 2
 
     def transcribe(self, samples: Floats, num_tokens: int) -> list[Any]:
         """The segments of one window of samples, num_tokens tokens in all."""

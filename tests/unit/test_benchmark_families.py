@@ -137,6 +137,22 @@ def test_a_copy_that_hears_is_the_same_model(benchmark: Any, shapes: Any) -> Non
     assert told == "1 windows, 12 tokens: the same in both, float32 greedy"
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("faster_whisper") is None, reason="comes with extra bench"
+)
+def test_faster_whisper_makes_as_many_tokens_as_it_is_asked_for(
+    benchmark: Any, shapes: Any
+) -> None:
+    peers, speech, plain = benchmark("peers"), benchmark("peers_speech"), benchmark("shapes")
+    (config,) = shapes.QUICK_SPEECH.values()
+    weights = shapes.speech_weights(config)
+    with peers.converted(config, weights, plain.reply_end(config)) as folder:
+        pipeline = speech.FasterWhisper(config, folder, 1)
+        segments = pipeline.transcribe(benchmark("families").sound(), 12)
+    assert sum(len(segment.tokens) for segment in segments) == 12
+    assert all(word.isdigit() for segment in segments for word in segment.text.split())
+
+
 # --- loading -----------------------------------------------------------------------------------
 
 
