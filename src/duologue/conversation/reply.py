@@ -72,6 +72,23 @@ class Reply:
         return self._finished is not None
 
     @property
+    def turn_of_segment(self) -> tuple[int, ...]:
+        """For each segment that the reply is made from, the index of its turn among all turns."""
+        return tuple(index for index, said in enumerate(self._asked.state.said) if said.source)
+
+    @property
+    def tokens(self) -> tuple[tuple[str, float], ...]:
+        """See Explanation.tokens; empty before the last progress."""
+        if self._finished is None:
+            return ()
+        return token_confidences(self._runtime.tokenizer, self._finished.best)
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether the engine was told to end it early."""
+        return self._finished is not None and self._finished.best.finish_reason == "abort"
+
+    @property
     def delivered(self) -> str:
         """The text of all commits so far."""
         return self._writer.delivered
@@ -110,7 +127,7 @@ class Reply:
         explanation = Explanation(
             text=result.text,
             confidence=result.confidence,
-            tokens=token_confidences(runtime.tokenizer, finished.best),
+            tokens=self.tokens,
             evidence=spans,
         )
         if not self._keep(replace(state, explanation=explanation)):
