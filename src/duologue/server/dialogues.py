@@ -18,6 +18,7 @@ from duologue.conversation import Conversation, Reply
 from duologue.errors import InputError
 from duologue.server import views
 from duologue.server.errors import ApiError
+from duologue.server.paths import Paths
 from duologue.server.replies import RunningReply
 from duologue.server.service import Begun, ServedModel, Service, servable
 from duologue.storage.records import StoredMessage
@@ -63,6 +64,7 @@ class Dialogues:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._store = service.conversations
+        self._paths = Paths(service.conversations)
         self._running: dict[tuple[str, str], RunningReply | None] = {}
 
     async def say(
@@ -80,7 +82,7 @@ class Dialogues:
             served = self._service.model(found.model)
             self._service.limits.check_texts(served.runtime, [text])
             parent = after.get("parent", found.head)
-            path = self._store.path(owner, conversation, parent) if parent else []
+            path = self._paths.to(owner, conversation, parent) if parent else []
             known, unread = served.memories.restore(path)
             reply = servable(known.begin, [*unread, Turn("user", text)], options)
 
@@ -197,6 +199,7 @@ class Dialogues:
         hashes = [message.hash or "" for message in (*path, done)]
         memories = asking.served.memories
         memories.keep(hashes, asking.conversation)
+        self._paths.keep(owner, [*path, done])
         self._service.save_later(memories.save, hashes, asking.conversation.fork())
         is_again = asking.head is not None
         return self._view(owner, done) if is_again else views.message(done, [done])
