@@ -7,6 +7,8 @@
     ├── DataError           a data file that cannot be read: names the file and the line
     ├── CheckpointError     a model folder or checkpoint that is missing, damaged or foreign
     ├── TrainingError       a run that cannot go on (non-finite losses, nothing to train on)
+    ├── StorageError        a database that cannot be opened, read or written
+    ├── NotFoundError       a conversation, message or key that its owner does not have
     └── EngineError         an inference request that cannot be served
         └── OverloadedError     not now: tells when to try again
 
@@ -70,6 +72,18 @@ class TrainingError(DuologueError):
     """Training cannot go on."""
 
     code = "training_failed"
+
+
+class StorageError(DuologueError):
+    """The database cannot be opened, read or written."""
+
+    code = "storage_error"
+
+
+class NotFoundError(DuologueError):
+    """There is no such thing, or it belongs to someone else, which must look the same."""
+
+    code = "not_found"
 
 
 class EngineError(DuologueError):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from shapes import SHAPES, random_weights
+from model_shapes import SHAPES, random_weights
 
 from duologue.checkpoint.weights import Weights, dequantize, to_precision
 from duologue.config import ModelConfig

@@ -1,113 +1,86 @@
-"""Folders of tiny published models: tokenizer files of a kind, and random weights.
+"""Tiny random models in folders as others publish them, with real tokenizers; no torch.
 
-KINDS    kind -> the model of transformers that is in its folder
-publish  writes one
+publish_model   writes one
+change_tensors, change_json   damage it, or spell it otherwise
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from published_tokenizers import NLLB_LANGUAGES, VOCAB_SIZE, Published
-from tiny_transformers import SIDE, T5, draw_weights
+import numpy as np
+import safetensors.numpy
+from published_tokenizers import VOCAB_SIZE, Published
 
-from duologue.text.imported import ImportedTokenizer
+from duologue.checkpoint.export import write_published
+from duologue.checkpoint.families import model_config
+from duologue.checkpoint.store import Weights
+from duologue.config import ModelConfig
 
-BART_POSITIONS = 40
-_SIDE = {**SIDE, "vocab_size": VOCAB_SIZE}
-_T5_TASKS = {
-    "summarization": {"prefix": "summarize: "},
-    "translation_en_to_de": {"prefix": "translate English to German: "},
+Arrays = dict[str, np.ndarray]
+MakeWeights = Callable[[ModelConfig], Weights]
+Publish = Callable[..., Path]  # (kind, **values of config.json) -> folder
+
+# Each family takes those of its keys.
+T5 = {"d_model": 16, "d_kv": 6, "d_ff": 24, "num_layers": 1, "num_heads": 2}
+BART = {
+    "d_model": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 24,
+    "max_position_embeddings": 40,
+    "num_mel_bins": 4,
+    "max_source_positions": 20,
+    "max_target_positions": 30,
 }
-
-
-def _nllb(tokenizer: ImportedTokenizer) -> Any:
-    ids = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2}
-    config = transformers.M2M100Config(**_SIDE, **ids, scale_embedding=True)
-    model = transformers.M2M100ForConditionalGeneration(config)
-    _advise(model, tokenizer, num_beams=3, max_length=14)
-    return model
-
-
-def _marian(tokenizer: ImportedTokenizer) -> Any:
-    pad_id = tokenizer.pad_id
-    ids = {"pad_token_id": pad_id, "decoder_start_token_id": pad_id, "eos_token_id": 0}
-    size = tokenizer.control_id("<pad>") + 1
-    config = transformers.MarianConfig(
-        **{**_SIDE, "vocab_size": size},
-        **ids,
-        decoder_vocab_size=size,
-        scale_embedding=True,
-        forced_eos_token_id=None,
-    )
-    model = transformers.MarianMTModel(config)
-    _advise(model, tokenizer, num_beams=4, max_length=14, bad_words_ids=[[pad_id]])
-    return model
-
-
-def _t5(tokenizer: ImportedTokenizer) -> Any:
-    config = transformers.T5Config(**{**T5, "vocab_size": VOCAB_SIZE})
-    config.task_specific_params = _T5_TASKS
-    model = transformers.T5ForConditionalGeneration(config)
-    _advise(model, tokenizer, max_length=12)
-    return model
-
-
-def _bart(tokenizer: ImportedTokenizer) -> Any:
-    ids = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2}
-    sizes = {**_SIDE, "max_position_embeddings": BART_POSITIONS}
-    config = transformers.BartConfig(**sizes, **ids, forced_eos_token_id=None)
-    model = transformers.BartForConditionalGeneration(config)
-    _advise(
-        model,
-        tokenizer,
-        num_beams=3,
-        min_length=8,
-        max_length=16,
-        length_penalty=2.0,
-        early_stopping=True,
-        forced_bos_token_id=0,
-    )
-    return model
-
-
-def _advise(model: Any, tokenizer: ImportedTokenizer, **settings: Any) -> None:
-    """How it is decoded by default: what it says is text, and does not go round in circles."""
-    languages = {tokenizer.controls.get(code) for code in NLLB_LANGUAGES}
-    kept = {tokenizer.eos_id, settings.get("forced_bos_token_id"), *languages}
-    ids = range(model.config.vocab_size)
-    settings["suppress_tokens"] = [
-        idx for idx in ids if idx not in kept and not tokenizer.token_bytes(idx).strip()
-    ]
-    settings["no_repeat_ngram_size"] = 2
-    for name, value in settings.items():
-        setattr(model.generation_config, name, value)
-
-
-KINDS: Mapping[str, Callable[[ImportedTokenizer], Any]] = {
-    "nllb_json": _nllb,
-    "marian": _marian,
-    "t5": _t5,
-    "bart": _bart,
+_SIDE = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 6,
 }
+_GEMMA = {"encoder": {**_SIDE, "text_config": _SIDE}, "decoder": _SIDE}
+_TOKENIZERS = {
+    "mt5": "byt5",
+    "umt5": "t5",
+    "m2m_100": "nllb",
+    "t5gemma": "gemma",
+    "t5gemma2": "gemma",
+}
+IDS = {"pad_token_id": 1, "eos_token_id": 1, "decoder_start_token_id": 0}
 
 
-def publish(kind: str, tokenizers: Published, folder: Path) -> Path:
-    """Write a folder as it would be published."""
-    shutil.copytree(tokenizers.folder(kind), folder)
-    torch.manual_seed(3)
-    model = KINDS[kind](tokenizers.load(kind))
-    draw_weights(model)
-    model.save_pretrained(folder)
-    if kind == "bart":  # what summarizers among them have in their configuration
-        path = folder / "config.json"
-        values = json.loads(path.read_text(encoding="utf-8"))
-        values["task_specific_params"] = {"summarization": {"min_length": 8}}
-        path.write_text(json.dumps(values), encoding="utf-8")
-    return folder
+def publish_model(
+    folder: Path, kind: str, tokenizers: Published, make_weights: MakeWeights, **values: Any
+) -> None:
+    """Write a model of a `model_type`; `values` go over its config.json."""
+    sizes = T5 if kind.endswith("t5") else BART
+    given = {"model_type": kind, "vocab_size": VOCAB_SIZE, **IDS, **sizes, **_GEMMA, **values}
+    config = model_config(given, {}, kind)[0]
+    write_published(folder, config, make_weights(config))
+    files = tokenizers.folder(_TOKENIZERS.get(kind, kind))
+    shutil.copytree(files, folder, dirs_exist_ok=True)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# a card")
+
+
+def change_tensors(folder: Path, change: Callable[[Arrays], object]) -> None:
+    """Write the tensors again after `change` was made to them."""
+    tensors = safetensors.numpy.load_file(folder / "model.safetensors")
+    change(tensors)
+    safetensors.numpy.save_file(tensors, folder / "model.safetensors")
+
+
+def change_json(path: Path, **values: Any) -> None:
+    """Set keys of a JSON file; those that are None are taken out."""
+    changed = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({key: value for key, value in changed.items() if value is not None}))

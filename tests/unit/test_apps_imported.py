@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from published_models import BART_POSITIONS, publish
+from published_apps import BART_POSITIONS, publish
 from published_tokenizers import WORDS, Published
 
 from duologue.api import Model, load

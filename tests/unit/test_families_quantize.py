@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from published_tokenizers import VOCAB_SIZE, Published
+from published_models import MakeWeights, Publish, publish_model
+from published_tokenizers import Published
 
 from duologue.checkpoint import store, weights
-from duologue.checkpoint.export import write_published
-from duologue.checkpoint.families import FAMILIES, model_config
-from duologue.checkpoint.store import Weights, load_model, model_info
+from duologue.checkpoint.families import FAMILIES
+from duologue.checkpoint.store import load_model, model_info
 from duologue.cli import agreement
 from duologue.cli.quantize import quantize
-from duologue.config import ModelConfig
 from duologue.errors import CheckpointError
 from duologue.types import PRECISIONS
-
-MakeWeights = Callable[[ModelConfig], Weights]
-Folders = Callable[..., Path]
-
-TOKENIZERS = {"mt5": "byt5", "umt5": "t5", "m2m_100": "nllb", "t5gemma": "gemma"}
-TOKENIZERS["t5gemma2"] = "gemma"
-BART = {
-    "d_model": 16,
-    "encoder_layers": 1,
-    "decoder_layers": 2,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 24,
-    "decoder_ffn_dim": 24,
-    "max_position_embeddings": 40,
-    "num_mel_bins": 4,
-    "max_source_positions": 20,
-    "max_target_positions": 30,
-}
-T5 = {"d_model": 16, "d_kv": 6, "d_ff": 24, "num_layers": 1, "num_heads": 2}
-SIDE = {
-    "vocab_size": VOCAB_SIZE,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 6,
-}
-GEMMA = {"encoder": {**SIDE, "text_config": SIDE}, "decoder": SIDE}
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +25,10 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> Published:
 
 
 @pytest.fixture
-def publish(tmp_path: Path, tokenizers: Published, tiny_weights: MakeWeights) -> Folders:
+def publish(tmp_path: Path, tokenizers: Published, tiny_weights: MakeWeights) -> Publish:
     def make(kind: str) -> Path:
-        sizes: dict[str, Any] = T5 if kind.endswith("t5") else BART
-        ids = {"pad_token_id": 1, "eos_token_id": 1, "decoder_start_token_id": 0}
-        values = {"model_type": kind, "vocab_size": VOCAB_SIZE, **ids, **sizes, **GEMMA}
-        config = model_config(values, {}, kind)[0]
-        folder = tmp_path / "in"
-        write_published(folder, config, tiny_weights(config))
-        shutil.copytree(tokenizers.folder(TOKENIZERS.get(kind, kind)), folder, dirs_exist_ok=True)
-        (folder / "README.md").write_text("---\nlicense: mit\n---\n# a card")
-        return folder
+        publish_model(tmp_path / "in", kind, tokenizers, tiny_weights)
+        return tmp_path / "in"
 
     return make
 
@@ -78,7 +38,7 @@ def publish(tmp_path: Path, tokenizers: Published, tiny_weights: MakeWeights) ->
 def test_every_family_survives_every_precision(
     kind: str,
     precision: Any,
-    publish: Folders,
+    publish: Publish,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -111,8 +71,8 @@ def nothing(matrix: weights.Float32) -> weights.Weight:
 def test_a_broken_rounding_is_refused_and_leaves_nothing(
     kind: str,
     broken: Any,
-    publish: Folders,
-    tiny_model_folder: Folders,
+    publish: Publish,
+    tiny_model_folder: Publish,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -125,7 +85,7 @@ def test_a_broken_rounding_is_refused_and_leaves_nothing(
 
 
 def test_an_engine_that_computes_something_else_is_noticed(
-    publish: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = publish("bart")
     real = agreement.load_model
@@ -147,7 +107,7 @@ def test_an_engine_that_computes_something_else_is_noticed(
 
 
 def test_what_is_too_large_to_run_is_compared_weight_by_weight(
-    publish: Folders,
+    publish: Publish,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -162,7 +122,7 @@ def test_what_is_too_large_to_run_is_compared_weight_by_weight(
 
 
 def test_a_reference_in_bf16_will_do(
-    publish: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = publish("pegasus")
     quantize(str(folder), tmp_path / "out", "int8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from shapes import SHAPES, random_weights
+from model_shapes import SHAPES, random_weights
 
 from duologue.checkpoint.spec import weight_spec
 from duologue.config import ModelConfig

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from shapes import FAMILIES
+from model_shapes import FAMILIES
 from torch import nn
 
 from duologue.config import ModelConfig, TrainConfig

@@ -27,6 +27,7 @@ from duologue.checkpoint.families.whisper import WHISPER
 from duologue.checkpoint.weights import Float32, Weights, dequantize
 from duologue.config import ModelConfig, from_dict
 from duologue.errors import CheckpointError, ConfigError
+from duologue.text.describe import PAIR
 
 __all__ = ["FAMILIES", "export_config", "export_tensors", "family_of", "model_config"]
 
@@ -104,7 +105,12 @@ def export_config(config: ModelConfig) -> dict[str, Any]:
         "pad_token_id": generation.pad_id,
         "bos_token_id": generation.start_ids[0],
     }
-    return _family(config).export(config) | ids | {"is_encoder_decoder": True}
+    values = _family(config).export(config) | ids | {"is_encoder_decoder": True}
+    prompts = {_published_task(task): text for task, text in generation.prompts.items()}
+    if prompts:
+        settings = {task: {"prefix": text} for task, text in prompts.items()}
+        values["task_specific_params"] = settings
+    return values
 
 
 def export_tensors(config: ModelConfig, weights: Weights) -> dict[str, Float32]:
@@ -125,6 +131,12 @@ def export_tensors(config: ModelConfig, weights: Weights) -> dict[str, Float32]:
     if not config.tied_output:
         tensors[tables.output[0]] = dequantize(weights["output.weight"])
     return tensors
+
+
+def _published_task(task: str) -> str:
+    """The name under which task_specific_params has the prompt of a task."""
+    pair = PAIR.fullmatch(task)
+    return f"translation_{pair['source']}_to_{pair['target']}" if pair else "summarization"
 
 
 def _family(config: ModelConfig) -> Family:

@@ -1,0 +1,11 @@
+"""What outlives the process: conversations, API keys, encoded memories.
+
+database.py       opens SQLite or PostgreSQL, brings the schema up to date; the only transactions
+migrations.py     how each version of the schema becomes the next
+tables.py         the newest schema
+records.py        values that come out, and the hash chain
+conversations.py  conversations and messages as trees
+export.py         a conversation as Markdown, plain text or JSON
+keys.py           API keys
+memory_cache.py   encoded memories in a folder of bounded size
+"""
