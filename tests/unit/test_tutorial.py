@@ -28,6 +28,7 @@ PAGES = [
     ROOT / "docs" / "tutorial.md",
     *sorted((ROOT / "docs" / "how-to").glob("*.md")),
 ]
+PUBLISHED = re.compile(r'load\("[\w.-]+/[\w.-]+"')  # would be downloaded
 SNIPPET = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.M | re.S)
 
 
@@ -76,14 +77,19 @@ def default_model(
 def test_snippets_of_a_page_run_in_order_and_print_what_it_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Pages on published models, which would be downloaded, are only compiled."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "__main__"}
+    needs_network = any(PUBLISHED.search(snippet.code) for snippet in snippets(page))
     for snippet in snippets(page):
         where = f"{page.relative_to(ROOT)}, line {snippet.line}"
         code = "\n" * (snippet.line - 1) + snippet.code  # tracebacks name the line of the page
+        compiled = compile(code, str(page), "exec")
+        if needs_network:
+            continue
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(code, str(page), "exec"), names)
+            exec(compiled, names)
         if snippet.prints is not None:
             assert printed.getvalue() == snippet.prints, where
 
