@@ -2,8 +2,8 @@
 
 A page's snippets share their names. `duologue.load()` opens the default model where it is there,
 else a tiny random one of that name, and published models are tiny random ones of their kind: what
-a model answers is never looked at. `talk.mp3` is a second of noise, `article.txt` a few sentences. A `text` block right below a
-snippet is what it prints.
+a model answers is never looked at. `talk.mp3` is a second of noise, `article.txt` a few sentences.
+A `text` block right below a snippet is what it prints.
 """
 
 from __future__ import annotations
