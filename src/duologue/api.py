@@ -67,7 +67,8 @@ def load(
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
-    return Model(Runtime(load_model(model_folder(name_or_path), precision), threads, two_stage))
+    model = load_model(model_folder(name_or_path), precision, is_lazy=True)
+    return Model(Runtime(model, threads, two_stage))
 
 
 def model_folder(name_or_path: str | Path) -> Path:

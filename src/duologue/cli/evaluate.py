@@ -99,7 +99,7 @@ def evaluate(  # noqa: PLR0913 - the options of a command are its parameters
     selection = Selection(data, split, task, direction, part, limit)
     cases = read_cases(selection)
     folder = model_folder(model)
-    runtime = Runtime(load_model(folder, precision), capped(threads))
+    runtime = Runtime(load_model(folder, precision, is_lazy=True), capped(threads))
     show_license(model, runtime.config)
     options = _options(runtime, cases, beam)
     predictor = ModelPredictor(runtime, cases, options, labels or cases.set)
