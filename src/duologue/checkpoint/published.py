@@ -1,6 +1,5 @@
 """A folder as others publish it, read as a model of ours.
 
-is_published       whether a config.json is another's
 open_published     the model of a folder, checked, with its weights still in the files
 read_published     its configuration and weights alone
 PublishedWeights   makes one weight at a time
@@ -30,7 +29,7 @@ from duologue.checkpoint.families.mapping import (
     stored_shape,
 )
 from duologue.checkpoint.files import StoredTensor, TensorFiles, open_tensors
-from duologue.checkpoint.folder import ADVICE, CONFIG, PUBLISHED, read_json
+from duologue.checkpoint.folder import ADVICE, CONFIG, read_json
 from duologue.checkpoint.spec import weight_spec
 from duologue.checkpoint.tensors import faults_text
 from duologue.checkpoint.weights import Float32, Weight, Weights, from_rows, precision_of
@@ -42,11 +41,6 @@ from duologue.types import Precision
 
 _ROWS_AT_ONCE = 1024
 _SECOND_VOCABULARY = "target_vocab.json"
-
-
-def is_published(values: Mapping[str, Any]) -> bool:
-    """Whether these values of a config.json are a published model's, and not a ModelConfig."""
-    return PUBLISHED in values
 
 
 class NotFiniteError(CheckpointError):

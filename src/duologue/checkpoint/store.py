@@ -23,15 +23,22 @@ import mmap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
 
 from duologue.checkpoint.card import read_license
 from duologue.checkpoint.files import give_back, map_file, view
-from duologue.checkpoint.folder import CARD, CONFIG, TENSORS, new_folder, read_json, to_json
-from duologue.checkpoint.published import is_published, open_published
+from duologue.checkpoint.folder import (
+    CARD,
+    CONFIG,
+    TENSORS,
+    is_published,
+    new_folder,
+    read_json,
+    to_json,
+)
 from duologue.checkpoint.spec import weight_spec
 from duologue.checkpoint.tensors import (
     check_tensors,
@@ -56,6 +63,9 @@ from duologue.errors import CheckpointError, ConfigError
 from duologue.text.imported import ImportedTokenizer, load_imported_tokenizer
 from duologue.text.tokenizer import Tokenizer
 from duologue.types import PRECISIONS, Precision
+
+if TYPE_CHECKING:
+    from duologue.checkpoint.published import PublishedModel
 
 __all__ = [
     "PRECISIONS",
@@ -181,7 +191,7 @@ def load_model(folder: Path, precision: Precision = "int8", is_lazy: bool = Fals
     """
     values = _read_config(folder)
     if is_published(values):
-        model, published_tokenizer = open_published(folder)
+        model, published_tokenizer = _open_published(folder)
         made = model.weights(precision) if is_lazy else model.load(precision)
         return LoadedModel(model.config, made, published_tokenizer)
     config = _model_config(values, folder)
@@ -211,6 +221,12 @@ class _Converted(Mapping[str, Weight]):
         return weight
 
 
+def _open_published(folder: Path) -> tuple[PublishedModel, ImportedTokenizer]:
+    from duologue.checkpoint.published import open_published  # here: our own models start without
+
+    return open_published(folder)
+
+
 def _load_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer | ImportedTokenizer:
     if config.family != "duo":
         return load_imported_tokenizer(folder, config.family, config.vocab_size)
@@ -230,7 +246,7 @@ def load_config(folder: Path) -> ModelConfig:
     """
     values = _read_config(folder)
     if is_published(values):
-        return open_published(folder)[0].config
+        return _open_published(folder)[0].config
     return _model_config(values, folder)
 
 
@@ -287,7 +303,7 @@ def open_model(folder: Path) -> StoredModel:
     """A model folder, checked, with its weights as they are stored; raises like load_model."""
     values = _read_config(folder)
     if is_published(values):
-        model, _ = open_published(folder)
+        model, _ = _open_published(folder)
         weights, files = model.weights("f32"), model.files
         return StoredModel(model.config, weights, files.num_bytes, files.precision)
     config = _model_config(values, folder)
