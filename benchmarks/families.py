@@ -12,9 +12,8 @@ at 1 to --threads threads; its best number counts.
     features      features of 30 s of sound to 100 tokens, encoder and greedy search; as a share of
                   those 30 s (real-time factor)
     samples       the same from samples on, beside the whole of faster-whisper
-    loading       peak memory of a process that reads a folder of NLLB's shape as published, float32
-                  in shards, as int8; over 1.2 times its size in int8 and 300 MB: F5. Then of one
-                  that also packs the weights for the engine
+    loading       peak memory of a process that makes a folder of NLLB's shape as published, float32
+                  in shards, ready to run in int8; over 1.2 times its size in int8 and 300 MB: F5
 
 Writes benchmarks/results/families.json.
 """
@@ -235,7 +234,7 @@ def listen_and_transcribe(ours: Ours, samples: Float32, num_tokens: int) -> list
 
 
 def run_loading(run: Run, model: str, config: ModelConfig) -> None:
-    """The peak memory of reading a published folder, and of being ready to run it."""
+    """The peak memory of reading a published folder and packing it for the engine."""
     needed, size = 5 * int8_bytes(config), int8_bytes(config) / 1e6
     if shutil.disk_usage(tempfile.gettempdir()).free < needed:
         log(f"{model}: no room for {needed / 1e9:.1f} GB in {tempfile.gettempdir()}: not loaded")
@@ -244,11 +243,10 @@ def run_loading(run: Run, model: str, config: ModelConfig) -> None:
         log(f"{model}: writing a published folder")
         write_folder(config, Path(folder))
         script = str(ROOT / "benchmarks" / "families_loading.py")
-        command = [sys.executable, script, folder]
         log(f"{model}: loading it")
-        peak, ready = peak_mb(command), peak_mb([*command, "--ready"])
+        peak = peak_mb([sys.executable, script, folder])
     limit = 1.2 * size + 300
-    found = {"int8_mb": size, "limit_mb": limit, "peak_mb": peak, "ready_mb": ready}
+    found = {"int8_mb": size, "limit_mb": limit, "peak_mb": peak}
     run.report.extra["loading"] = {"model": model} | found
     print("  ".join([model, *(f"{name} {value:.0f}" for name, value in found.items())]))
     run.report.goals["F5"] = peak / limit

@@ -1,6 +1,6 @@
-"""Reads a published folder as int8, and that is all; families.py watches how much memory it takes.
+"""Makes a published folder ready to run in int8; families.py watches how much memory that takes.
 
-    python benchmarks/families_loading.py FOLDER [--ready]
+    python benchmarks/families_loading.py FOLDER
 
 write_folder   a published folder with random weights, of a shape that need not fit into memory
 int8_bytes     what a model takes in int8
@@ -84,11 +84,7 @@ def _stored_shapes(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="as published")
-    parser.add_argument("--ready", action="store_true", help="pack the weights for the engine, too")
-    arguments = parser.parse_args()
-    config, weights = read_published(arguments.folder, "int8")
-    if arguments.ready:
-        Forward(config, weights, threads=1)
+    Forward(*read_published(parser.parse_args().folder, "int8", is_lazy=True), threads=1)
 
 
 if __name__ == "__main__":

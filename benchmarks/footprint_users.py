@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("source_tokens", type=int, help="tokens of each memory")
     parser.add_argument("reply_tokens", type=int, help="most tokens of each reply")
     arguments = parser.parse_args()
-    runtime = Runtime(load_model(arguments.folder))
+    runtime = Runtime(load_model(arguments.folder, is_lazy=True))
     memories = [
         runtime.forward.encode([5 + user] * arguments.source_tokens, Memory.empty())
         for user in range(arguments.users)

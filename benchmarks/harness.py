@@ -148,7 +148,7 @@ GOALS = {
     "F3": Goal("OPUS-MT: first token after 512, int8, over CTranslate2's best", 0.33, "families"),
     "F4": Goal("FLAN-T5-base: the same", 0.33, "families"),
     "F5": Goal(
-        "peak memory of reading NLLB-200-600M as int8, over 1.2 × its size + 300 MB", 1, "families"
+        "peak memory of loading NLLB-200-600M as int8, over 1.2 × its size + 300 MB", 1, "families"
     ),
 }
 

@@ -96,10 +96,9 @@ def families(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _loading(loading: Mapping[str, Any]) -> str:
     return (
-        f"{loading['model']} takes {loading['int8_mb']:.0f} MB in int8. A process that read it "
-        f"from a published folder took {loading['peak_mb']:.0f} MB at most (F5: "
-        f"{loading['limit_mb']:.0f} MB), one that packed it for the engine as well "
-        f"{loading['ready_mb']:.0f} MB."
+        f"{loading['model']} takes {loading['int8_mb']:.0f} MB in int8. A process that made it "
+        f"ready to run, from a published folder in float32, took {loading['peak_mb']:.0f} MB at "
+        f"most (F5: {loading['limit_mb']:.0f} MB)."
     )
 
 

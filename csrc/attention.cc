@@ -37,8 +37,17 @@ void put_f32(const PutTask& task, int64_t index, const float* key, const float* 
 void put_bf16(const PutTask& task, int64_t index, const float* key, const float* value) {
   const int64_t d = task.width, width = round_up(d, 2);
   uint32_t* keys = static_cast<uint32_t*>(task.page) + index;
-  for (int64_t j = 0; j + 1 < d; j += 2) keys[j / 2 * kBlock] = bf16_pair(key[j], key[j + 1]);
-  if (d % 2 != 0) keys[d / 2 * kBlock] = bf16_bits(key[d - 1]);
+  int64_t done = 0;
+  for (; done + kLanes <= d; done += kLanes) {
+    uint32_t rounded[kLanes];
+    const IntLanes lanes = round_bf16(load(key + done));
+    std::memcpy(rounded, &lanes, sizeof(rounded));
+    for (int64_t j = 0; j < kLanes; j += 2) {
+      keys[(done + j) / 2 * kBlock] = rounded[j] >> 16 | rounded[j + 1];
+    }
+  }
+  for (; done + 1 < d; done += 2) keys[done / 2 * kBlock] = bf16_pair(key[done], key[done + 1]);
+  if (done < d) keys[d / 2 * kBlock] = bf16_bits(key[done]);
   const int64_t row = task.head_dim < d ? task.head_dim : d;
   for (int64_t j = 0; j < d; j += row) {
     uint32_t* values = static_cast<uint32_t*>(task.page) + kBlock / 2 * (width + j) +

@@ -71,33 +71,47 @@ static bool read_weight(nb::handle value, WeightView& view) {
   return true;
 }
 
-// The views point into the caller's arrays, which must live while they are used.
-static std::map<std::string, WeightView> read_weights(const nb::dict& weights) {
-  std::map<std::string, WeightView> views;
-  for (const auto& [key, value] : weights) {
-    const std::string name = nb::cast<std::string>(key);
+// The weights of a mapping; what is asked for is held until something else is. Calls come without the GIL.
+class MappedWeights {
+ public:
+  explicit MappedWeights(nb::object mapping) : mapping_(std::move(mapping)) {}
+
+  WeightSource source() {
+    WeightSource source;
+    for (nb::handle key : mapping_) source.names.insert(nb::cast<std::string>(key));
+    source.fetch = [this](const std::string& name) { return fetch(name); };
+    return source;
+  }
+
+ private:
+  WeightView fetch(const std::string& name) {
+    nb::gil_scoped_acquire acquire;
+    current_ = nb::object();  // before the next one is made
+    current_ = mapping_[name.c_str()];
     WeightView view;
-    if (!read_weight(value, view)) {
+    if (!read_weight(current_, view)) {
       throw std::invalid_argument(
           name + " must be C-contiguous: a float32 array, a uint16 array (bf16), (int8 [out, in], "
                  "float32 [out]), or (uint8 [out, in/2], float32 [out, in/32], in)");
     }
-    views[name] = std::move(view);
+    return view;
   }
-  return views;
-}
 
-static std::shared_ptr<Model> make_model(nb::handle source, const nb::dict& weights,
+  nb::object mapping_, current_;
+};
+
+static std::shared_ptr<Model> make_model(nb::handle config_source, nb::object weights,
                                          int64_t threads, const std::string& isa,
                                          const std::string& store, int64_t cache_bytes,
                                          bool is_two_stage) {
-  const Config config = read_config(source);
-  require(store == "f32" || store == "bf16", "store must be f32 or bf16");
-  const std::map<std::string, WeightView> views = read_weights(weights);
-  const RunOptions options = {threads, isa, store == "f32" ? Store::kF32 : Store::kBf16,
-                              cache_bytes, is_two_stage};
+  const Config config = read_config(config_source);
+  require(store == "auto" || store == "f32" || store == "bf16", "store must be auto, f32 or bf16");
+  MappedWeights mapped(std::move(weights));
+  const WeightSource source = mapped.source();
+  RunOptions options = {threads, isa, std::nullopt, cache_bytes, is_two_stage};
+  if (store != "auto") options.store = store == "f32" ? Store::kF32 : Store::kBf16;
   nb::gil_scoped_release release;
-  return std::make_shared<Model>(config, views, options);
+  return std::make_shared<Model>(config, source, options);
 }
 
 static Result<float> step(Model& model, const std::vector<StatePtr>& states,
@@ -264,7 +278,7 @@ NB_MODULE(_native, module) {
 
   nb::class_<Model>(module, "Model", "Packed weights, threads and scratch memory.")
       .def(nb::new_(&make_model), "config"_a, "weights"_a, "threads"_a, "isa"_a = "",
-           "store"_a = "f32", "cache_bytes"_a = RunOptions().cache_bytes, "is_two_stage"_a = false)
+           "store"_a = "auto", "cache_bytes"_a = RunOptions().cache_bytes, "is_two_stage"_a = false)
       .def(
           "begin_encode",
           [](std::shared_ptr<Model> model, const std::vector<std::shared_ptr<Segment>>& memory,

@@ -106,6 +106,12 @@ static inline uint32_t bf16_bits(float x) {
   if ((word & 0x7FFFFFFFu) > 0x7F800000u) return (word >> 16) | 0x40u;
   return (word + 0x7FFFu + ((word >> 16) & 1u)) >> 16;
 }
+// The same for every lane; the lower halves are zero.
+static inline IntLanes round_bf16(Lanes x) {
+  const IntLanes word = bits(x);
+  const IntLanes rounded = word + 0x7FFF + ((word >> 16) & 1);
+  return (x == x ? rounded : word | 0x400000) & static_cast<int32_t>(0xFFFF0000);
+}
 static inline uint32_t bf16_pair(float first, float second) {
   return bf16_bits(first) | bf16_bits(second) << 16;
 }

@@ -74,12 +74,11 @@ static std::vector<float> frequencies(const Config& config, double theta, double
   return result;
 }
 
-Model::Model(const Config& config, const std::map<std::string, WeightView>& views,
-             const RunOptions& options)
+Model::Model(const Config& config, const WeightSource& source, const RunOptions& options)
     : config(checked(config, options.threads)),
-      store(options.store),
       runtime(select_kernels(options.isa), options.threads),
-      weights(load_weights(config, runtime.kernels, views, options.is_two_stage)),
+      weights(load_weights(config, runtime.kernels, source, options.is_two_stage)),
+      store(options.store.value_or(weights.is_f32 ? Store::kF32 : Store::kBf16)),
       pool(std::make_shared<PagePool>(page_bytes(store, config.key_width()), options.cache_bytes)),
       frequency_{frequencies(config, config.rope_theta, config.rope_factor),
                  frequencies(config, config.window_rope_theta, 1.0)} {}

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -121,16 +123,24 @@ struct Weights {
   std::vector<float> output_bias;
   Dense conv1, conv2;
   Side encoder, decoder;
+  bool is_f32 = true;  // all matrices
   std::vector<GruLayer> gru_encoder, gru_decoder;
   Linear attn_query, attn_key;
   std::vector<float> attn_score;
   Sketch sketch;
 };
 
-// Packs `views` for the kernels. Throws std::invalid_argument that lists every weight that is
-// missing, surplus, or of the wrong shape or type.
-Weights load_weights(const Config& config, const Kernels& kernels,
-                     const std::map<std::string, WeightView>& views, bool is_two_stage);
+// The weights of a caller, who may make each of them only when it is asked for.
+//   fetch  a weight by one of the names; what it returns is valid until the next call
+struct WeightSource {
+  std::set<std::string> names;
+  std::function<WeightView(const std::string&)> fetch;
+};
+
+// Packs weights for the kernels, one after another. Throws std::invalid_argument that lists every weight
+// that is missing, surplus, or of the wrong shape or type.
+Weights load_weights(const Config& config, const Kernels& kernels, const WeightSource& source,
+                     bool is_two_stage);
 
 // Coarse copy of an int8 matrix. output.cc
 Sketch make_sketch(const Kernels& kernels, const WeightView& weight, Arena& arena);
@@ -150,13 +160,13 @@ struct Workspace {
 // How a model runs.
 //   threads      of one pass, the caller's included
 //   isa          name of the instruction set; empty: the fastest
-//   store        of keys and values
+//   store        of keys and values; by default float32 if all weights are, else bf16
 //   cache_bytes  most that keys and values of all memories and decoders take together
 //   is_two_stage  make a Sketch of an int8 output matrix and use it where one row decodes; see output.cc
 struct RunOptions {
   int64_t threads = 1;
   std::string isa;
-  Store store = Store::kF32;
+  std::optional<Store> store;
   int64_t cache_bytes = int64_t{1} << 30;
   bool is_two_stage = false;
 };
@@ -179,13 +189,12 @@ inline AttendTask attend_task(const std::vector<Span>& spans, int64_t width, flo
 class Model {
  public:
   // Throws std::invalid_argument for impossible sizes, unfitting weights or an unknown `isa`.
-  Model(const Config& config, const std::map<std::string, WeightView>& views,
-        const RunOptions& options);
+  Model(const Config& config, const WeightSource& source, const RunOptions& options);
 
   const Config config;
-  const Store store;
   Runtime runtime;
   const Weights weights;
+  const Store store;
   const std::shared_ptr<PagePool> pool;
   Workspace workspace;
   // Held by every call that uses the workspace or changes a DecoderState.

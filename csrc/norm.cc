@@ -44,7 +44,7 @@ QuantizedRow quantize(const float* x, int8_t* q, int64_t n, int64_t padded) {
     const IntLanes rounded = bits(values * inverse + kRoundMagic) - kRoundMagicBits;
     const ByteLanes bytes = __builtin_convertvector(rounded, ByteLanes);
     std::memcpy(q + i, &bytes, count);
-    sum += __builtin_convertvector(bytes, IntLanes);  // of rows that are no numbers, too
+    sum += rounded << 24 >> 24;  // the bytes again; of rows that are no numbers, too
   };
   for (i = 0; i + kLanes <= n; i += kLanes) write(load(x + i), kLanes);
   if (i < n) write(load_part(x + i, n - i), n - i);

@@ -11,13 +11,17 @@ namespace duologue {
 // Takes weights by name and remembers what was wrong, so that one error can list it all.
 class WeightReader {
  public:
-  WeightReader(const Kernels& kernels, const std::map<std::string, WeightView>& views, Arena& arena)
-      : kernels_(kernels), views_(views), arena_(arena) {}
+  WeightReader(const Kernels& kernels, const WeightSource& source, Arena& arena)
+      : kernels_(kernels), source_(source), arena_(arena) {}
 
   Linear matrix(const std::string& name, int64_t out, int64_t in) {
-    const WeightView* view = find(name, {out, in});
-    return view == nullptr ? Linear() : Linear(kernels_, *view, arena_);
+    if (!find(name, {out, in})) return Linear();
+    is_f32_ = is_f32_ && view_.f32 != nullptr;
+    return Linear(kernels_, view_, arena_);
   }
+
+  // Whether all matrices so far were float32.
+  bool is_f32() const { return is_f32_; }
 
   std::vector<float> vector(const std::string& name, int64_t size) {
     return floats(name, {size}, size);
@@ -29,7 +33,7 @@ class WeightReader {
   }
 
   void finish() {
-    for (const auto& [name, view] : views_) {
+    for (const std::string& name : source_.names) {
       if (taken_.count(name) == 0) problems_.push_back(name + " is not a weight of this model");
     }
     if (problems_.empty()) return;
@@ -47,36 +51,29 @@ class WeightReader {
 
   std::vector<float> floats(const std::string& name, const std::vector<int64_t>& shape,
                             int64_t size) {
-    const WeightView* view = find(name, shape);
-    if (view == nullptr) return {};
-    if (view->f32 == nullptr) {
+    if (!find(name, shape)) return {};
+    if (view_.f32 == nullptr) {
       problems_.push_back(name + " must be float32");
       return {};
     }
-    return std::vector<float>(view->f32, view->f32 + size);
+    return std::vector<float>(view_.f32, view_.f32 + size);
   }
 
-  const WeightView* find(const std::string& name, const std::vector<int64_t>& shape) {
+  // Makes view_ the weight of this name, if there is a good one.
+  bool find(const std::string& name, const std::vector<int64_t>& shape) {
     taken_.insert(name);
-    const auto found = views_.find(name);
-    if (found == views_.end()) {
-      problems_.push_back(name + " is missing");
-      return nullptr;
+    const auto refuse = [&](const std::string& why) {
+      problems_.push_back(name + why);
+      return false;
+    };
+    if (source_.names.count(name) == 0) return refuse(" is missing");
+    view_ = source_.fetch(name);
+    if (view_.shape != shape) {
+      return refuse(" has shape " + text(view_.shape) + " and should have " + text(shape));
     }
-    if (found->second.shape != shape) {
-      problems_.push_back(name + " has shape " + text(found->second.shape) + " and should have " +
-                          text(shape));
-      return nullptr;
-    }
-    if (!has_values(found->second)) {
-      problems_.push_back(name + " holds no values");
-      return nullptr;
-    }
-    if (!is_finite(found->second)) {
-      problems_.push_back(name + " holds values that are no finite numbers");
-      return nullptr;
-    }
-    return &found->second;
+    if (!has_values(view_)) return refuse(" holds no values");
+    if (!is_finite(view_)) return refuse(" holds values that are no finite numbers");
+    return true;
   }
 
   static bool has_values(const WeightView& view) {
@@ -101,8 +98,10 @@ class WeightReader {
   }
 
   const Kernels& kernels_;
-  const std::map<std::string, WeightView>& views_;
+  const WeightSource& source_;
   Arena& arena_;
+  WeightView view_;
+  bool is_f32_ = true;
   std::set<std::string> taken_;
   std::vector<std::string> problems_;
 };
@@ -263,20 +262,22 @@ static void read_gru(WeightReader& reader, const Config& config, Weights& weight
   weights.attn_score = reader.vector("decoder.attn.score.weight", d);
 }
 
-Weights load_weights(const Config& config, const Kernels& kernels,
-                     const std::map<std::string, WeightView>& views, bool is_two_stage) {
+Weights load_weights(const Config& config, const Kernels& kernels, const WeightSource& source,
+                     bool is_two_stage) {
   Weights weights;
-  WeightReader reader(kernels, views, *weights.arena);
+  WeightReader reader(kernels, source, *weights.arena);
   weights.encoder = read_side(reader, config, /*is_encoder=*/true);
   weights.decoder = read_side(reader, config, /*is_encoder=*/false);
   if (config.cell == Cell::kGru) read_gru(reader, config, weights);
   read_ends(reader, config, weights);
   reader.finish();
+  weights.is_f32 = reader.is_f32();
   const std::string output = config.is_tied_output ? "embed.weight" : "output.weight";
   // What follows the product would move the logits away from the bounds of a coarse one.
   const bool is_plain = !config.has_output_bias && config.logit_soft_cap == 0.0f;
-  if (is_two_stage && is_plain && views.at(output).s8 != nullptr) {
-    weights.sketch = make_sketch(kernels, views.at(output), *weights.arena);
+  if (is_two_stage && is_plain) {
+    const WeightView view = source.fetch(output);
+    if (view.s8 != nullptr) weights.sketch = make_sketch(kernels, view, *weights.arena);
   }
   return weights;
 }

@@ -4,7 +4,7 @@ Array arguments must be C-contiguous and of the type given here: nothing is conv
 is a TypeError. What a value cannot be is a ValueError. The GIL is released during computation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,13 +103,13 @@ class DecoderState:
 class Model:
     """Packed weights, threads and scratch memory. Passes of one model run one after another.
 
-    weights      name -> one of
+    weights      a mapping that is asked for one name after another; name -> one of
                    float32 array
                    uint16 array, the upper halves of float32 (bf16)
                    int8 [out, in], float32 scale [out]
                    uint8 [out, ceil(in/2)], float32 scale [out, ceil(in/32)], in: 4 bits, the first
                    of two inputs in the lower half, 8 added
-    store        f32 or bf16, for keys and values
+    store        f32 or bf16, for keys and values; auto: f32 if all matrices are
     cache_bytes  most bytes of keys and values
     is_two_stage  look coarsely at all ids first; see csrc/output.cc
     ValueError lists every weight that is missing, surplus, misshapen or of the wrong type.
@@ -118,10 +118,10 @@ class Model:
     def __new__(
         cls,
         config: ModelConfig,
-        weights: dict[str, Any],
+        weights: Mapping[str, Any],
         threads: int,
         isa: str = "",
-        store: str = "f32",
+        store: str = "auto",
         cache_bytes: int = ...,
         is_two_stage: bool = False,
     ) -> Model: ...

@@ -21,11 +21,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from duologue.apps import generate, intent, sentiment, summarize, translate
-from duologue.apps import transcribe as speech
 from duologue.checkpoint import hub
 from duologue.checkpoint.store import PRECISIONS, Precision, load_model
 from duologue.config import ModelConfig
@@ -38,6 +36,11 @@ from duologue.runtime import Runtime, check_text
 from duologue.text.imported_template import Prefix
 from duologue.text.templates import AnyTokenizer
 from duologue.types import Checks, Options, Result, Role, Turn, Usage
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from duologue.apps import transcribe as speech
 
 __all__ = ["PRETRAINED", "Conversation", "Model", "load", "model_folder", "shipped_models"]
 
@@ -67,7 +70,8 @@ def load(
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
-    return Model(Runtime(load_model(model_folder(name_or_path), precision), threads, two_stage))
+    model = load_model(model_folder(name_or_path), precision, is_lazy=True)
+    return Model(Runtime(model, threads, two_stage))
 
 
 def model_folder(name_or_path: str | Path) -> Path:
@@ -200,6 +204,8 @@ class Model:
 
         Raises AudioError for what is no sound.
         """
+        from duologue.apps import transcribe as speech  # here: most models do not listen
+
         return speech.transcribe(self._runtime, source, options, on_window)
 
     def sentiment(self, text: str, labels: Sequence[str] | None = None) -> Result:

@@ -17,15 +17,16 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from duologue.checkpoint.spec import weight_spec
 from duologue.checkpoint.tensors import tensors_of
-from duologue.checkpoint.weights import Weights
+from duologue.checkpoint.weights import Weight
 from duologue.config import ModelConfig
 from duologue.engine.engine import Engine, SpecialIds
 from duologue.engine.forward import Forward
@@ -125,7 +126,7 @@ class Figures:
 
 def measure(
     forward: Forward,
-    weights: Weights,
+    weights: Mapping[str, Weight],
     eos_id: int,
     users: int,
     progress: Callable[[str], None] = lambda _: None,
@@ -235,7 +236,7 @@ def _encoding(forward: Forward, new: int, remembered: int) -> Encoding:
     return Encoding(new, remembered, reused, repeat(lambda: forward.encode(ids, memory)))
 
 
-def _reading(forward: Forward, weights: Weights, step_ms: float) -> Reading:
+def _reading(forward: Forward, weights: Mapping[str, Weight], step_ms: float) -> Reading:
     names = set(step_names(forward.config))
     read = {name: weight for name, weight in weights.items() if name in names}
     num_bytes = sum(array.nbytes for array in tensors_of(read).values())
@@ -250,16 +251,13 @@ def step_names(config: ModelConfig) -> list[str]:
 
     Not those of the memory's keys and values, which are made when it is encoded.
     """
-    names = ["embed.weight"]
-    if config.cell == "gru":
-        names += ["decoder.attn.query.weight"]
-        parts = ["gru.weight_ih", "gru.weight_hh"]
-    else:
-        parts = ["self_attn.qkv.weight", "self_attn.out.weight"]
-        parts += ["cross_attn.q.weight", "cross_attn.out.weight"]
-        parts += ["ff.gate_up.weight", "ff.down.weight"]
-    layers = range(config.num_decoder_layers)
-    return names + [f"decoder.layers.{index}.{part}" for index in layers for part in parts]
+    skipped = ("cross_attn.kv.weight", "attn.key.weight", "positions.weight", "relative.weight")
+    names = [
+        name
+        for name, shape in weight_spec(config).items()
+        if name.startswith("decoder.") and len(shape) == 2 and not name.endswith(skipped)
+    ]
+    return ["embed.weight" if config.tied_output else "output.weight", *names]
 
 
 # --- how it is measured ------------------------------------------------------------------------

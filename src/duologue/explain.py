@@ -132,18 +132,23 @@ def _matched(text: str, spelled: str) -> list[int]:
     """
     letters = [(letter, place) for place, char in enumerate(text) for letter in _letters(char)]
     places: list[int] = []
-    next_letter, place = 0, -1
+    next_letter = place = num_blank = 0
     for char in spelled:
-        if char.isspace() and text[place + 1 : place + 2].isspace():
-            place += 1
+        num_bytes = len(char.encode(errors="surrogateescape"))
+        if char.isspace():
+            num_blank += num_bytes
+            continue
+        before = place
         for letter in _letters(char):
             near = letters[next_letter : next_letter + _MATCH_LETTERS]
             found = next((i for i, (other, _) in enumerate(near) if other == letter), None)
             if found is not None:
                 place = near[found][1]
                 next_letter += found + 1
-        places += [max(0, place)] * len(char.encode(errors="surrogateescape"))
-    return places
+        blank = max(before, place - text[max(0, place - 1) : place].isspace())
+        places += [blank] * num_blank + [place] * num_bytes
+        num_blank = 0
+    return places + [place] * num_blank
 
 
 def _letters(char: str) -> str:

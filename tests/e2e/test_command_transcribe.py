@@ -24,8 +24,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sounds(tmp_path: Path) -> list[Path]:
-    """A sound of noise and a silent one."""
-    noise = 0.1 * np.random.default_rng(4).standard_normal(16_000 * 4)
+    """A sound of noise that rises and falls, and a silent one."""
+    noise = 0.1 * np.random.default_rng(5).standard_normal(16_000 * 4)
+    noise *= np.abs(np.sin(np.arange(len(noise)) * 3e-4))
     soundfile.write(tmp_path / "noise.wav", noise, 16_000)
     soundfile.write(tmp_path / "silence.flac", np.zeros(44_100), 44_100)
     return [tmp_path / "noise.wav", tmp_path / "silence.flac"]

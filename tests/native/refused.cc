@@ -98,7 +98,7 @@ static void load(Shape shape, Precision precision, const std::function<void(View
   const TinyWeights weights(config, precision);
   Views views = weights.views();
   change(views);
-  load_weights(config, portable(), views, false);
+  load_weights(config, portable(), source_of(views), false);
 }
 
 static void weights_that_do_not_fit_are_listed() {
@@ -156,7 +156,7 @@ static void weights_that_are_no_numbers_are_named() {
             values.back() = bad;
             (view.f32 != nullptr ? views[name].f32 : views[name].scale) = values.data();
           }
-          CHECK_THROWS(invalid_argument, name + " " + problem, load_weights(config, portable(), views, false));
+          CHECK_THROWS(invalid_argument, name + " " + problem, load_weights(config, portable(), source_of(views), false));
         }
       }
     }
@@ -180,7 +180,7 @@ static void a_model_of_impossible_sizes_is_refused() {
     const TinyWeights weights(config, Precision::kF32);
     RunOptions options;
     change(config, options);
-    Model(config, weights.views(), options);
+    Model(config, source_of(weights.views()), options);
   };
   for (const auto size : {&Config::vocab_size, &Config::d_model, &Config::d_ff, &Config::num_heads,
                           &Config::kv_heads, &Config::head_dim, &Config::num_encoder_layers,

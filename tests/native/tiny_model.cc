@@ -186,6 +186,13 @@ void TinyWeights::add_gru(const Config& config) {
   add_vector("decoder.attn.score.weight", d, 0.0f);
 }
 
+WeightSource source_of(std::map<std::string, WeightView> views) {
+  WeightSource source;
+  for (const auto& [name, view] : views) source.names.insert(name);
+  source.fetch = [views = std::move(views)](const std::string& name) { return views.at(name); };
+  return source;
+}
+
 std::map<std::string, WeightView> TinyWeights::views() const {
   std::map<std::string, WeightView> views;
   for (const auto& [name, matrix] : matrices_) views[name] = matrix.view();
@@ -205,7 +212,7 @@ std::shared_ptr<Model> tiny_model(Shape shape, Precision precision, const std::s
   const TinyWeights weights(config, precision);
   const Store store = precision == Precision::kF32 ? Store::kF32 : Store::kBf16;
   const RunOptions options = {threads, isa, store, cache_bytes};
-  return std::make_shared<Model>(config, weights.views(), options);
+  return std::make_shared<Model>(config, source_of(weights.views()), options);
 }
 
 std::vector<Part> tiny_parts(const Model& model) {

@@ -52,6 +52,8 @@ class TinyWeights {
   std::map<std::string, std::vector<int64_t>> tables_;  // shapes of those vectors that are tables
 };
 
+WeightSource source_of(std::map<std::string, WeightView> views);
+
 // float32 keys and values for float32 weights, else bfloat16.
 std::shared_ptr<Model> tiny_model(Shape shape, Precision precision, const std::string& isa = "",
                                   int64_t threads = 1, int64_t cache_bytes = int64_t{1} << 26);

@@ -284,3 +284,24 @@ def test_info_shows_family_tasks_and_languages(
     assert (shown["family"], shown["tasks"]) == ("marian", "translate")
     assert shown["languages"] == "deu, fra, cmn_Hans"
     assert "replies" not in shown
+
+
+def test_published_translators_are_evaluated_like_any(
+    folder_of: FolderOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"source": TEXTS[0], "target": TEXTS[1], "src_lang": "en", "tgt_lang": "de"},
+        {"source": TEXTS[2], "target": TEXTS[3], "src_lang": "zh", "tgt_lang": "de"},
+    ]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("\n".join(json.dumps({"split": "test", **row}) for row in rows))
+    for kind in ("nllb_json", "marian"):
+        model = str(folder_of(kind))
+        if kind == "nllb_json":  # two of its languages are Chinese
+            message = refusal(capsys, "evaluate", "--data", str(data), "-m", model)
+            assert "'zh' could be each of zho_Hans, zho_Hant" in message
+            data.write_text(json.dumps({"split": "test", **rows[0]}))
+        (line,) = lines(capsys, "evaluate", "--data", str(data), "-m", model, "--json")
+        report = json.loads(line)
+        assert report["settings"]["beam_size"] == (3 if kind == "nllb_json" else 4)
+        assert report["scores"]["perplexity"]["value"] > 1

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from model_shapes import SHAPES
 
 from duologue import benchmark
+from duologue.checkpoint.spec import weight_spec
 from duologue.checkpoint.weights import Weights, to_precision
 from duologue.config import ModelConfig
 from duologue.engine.forward import Forward
@@ -164,3 +166,14 @@ def test_runs_are_repeated_for_a_while(
 @pytest.mark.parametrize("num_bytes", [1, 2**16])
 def test_memory_is_read_at_some_speed(num_bytes: int) -> None:
     assert benchmark.read_gb_per_s(num_bytes, threads=2, passes=1) > 0
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_step_reads_matrices_that_the_model_has(shape: str) -> None:
+    config = SHAPES[shape]
+    names = benchmark.step_names(config)
+    spec = weight_spec(config)
+    assert len(set(names)) == len(names)
+    assert all(len(spec[name]) == 2 for name in names)
+    assert not any(name.startswith("encoder.") for name in names)
+    assert ("output.weight" in names) == (not config.tied_output)

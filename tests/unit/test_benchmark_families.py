@@ -219,4 +219,4 @@ def test_the_whole_runs_on_tiny_sizes(tmp_path: Path) -> None:
     models = {row["model"] for row in written["rows"]}
     assert models == ({*written["shapes"]} if has_peer else set())
     assert len(written["checks"]) == (len(models) if has_peer else 0)
-    assert 0 < written["loading"]["peak_mb"] <= written["loading"]["ready_mb"]
+    assert written["loading"]["peak_mb"] > 0

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from published_tokenizers import Published, texts
 
 from duologue.engine.search import Hypothesis
+from duologue.errors import EngineError
 from duologue.explain import (
     MAX_EVIDENCE,
     Source,
@@ -56,6 +58,58 @@ def test_what_was_read_and_what_was_not_make_the_whole_text(
     assert (span.segment, span.end, span.text) == (3, len(text), text[span.start :])
     whole_characters = tiny_tokenizer.decode(ids[:num_read]).removesuffix("\ufffd")
     assert text[: span.start] == whole_characters or "\ufffd" in text
+
+
+KEEPS_ALL = ("bart", "byt5", "gemma")
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    return Published(tmp_path_factory.mktemp("tokenizers"))
+
+
+@pytest.mark.parametrize("kind", [*KEEPS_ALL, "t5", "pegasus", "mbart", "marian", "m2m"])
+def test_tokens_of_published_tokenizers_span_what_they_say(kind: str, published: Published) -> None:
+    tokenizer = published.load(kind)
+    for text in texts(60):
+        ids = tokenizer.encode(text)
+        spans = token_spans(tokenizer, text, ids)
+        assert len(spans) == len(ids)
+        reached = 0
+        for (start, end), idx in zip(spans, ids, strict=True):
+            assert 0 <= start <= end <= len(text)
+            assert end >= reached
+            reached = end
+            said = tokenizer.token_bytes(idx).decode(errors="replace").strip()
+            if said.isascii() and said.isalnum() and text.isascii():
+                assert said in text[start:end]
+        if kind in KEEPS_ALL:
+            assert reached == len(text)
+
+
+def test_tokens_are_found_again_after_what_a_tokenizer_changed_or_did_not_know() -> None:
+    class Pieces:
+        def __init__(self, *pieces: str) -> None:
+            self._pieces = pieces
+
+        def token_bytes(self, idx: int) -> bytes:
+            return self._pieces[idx].encode()
+
+    text = "  Ein  \u210cund, \u265e na\u00efve \ufb01n"
+    pieces = Pieces(" ein", " Hund", ",", "", " nai\u0308", "ve", " fin")
+    spans = token_spans(pieces, text, range(7))
+    words = [text[start:end].strip() for start, end in spans]
+    assert words == ["Ein", "\u210cund", ",", "", "na\u00ef", "ve", "\ufb01n"]
+    (span,) = unread_span(pieces, text, range(7), 4, segment=0)
+    assert span.text.lstrip(" \u265e") == "na\u00efve \ufb01n"
+
+
+def test_a_source_is_cut_at_the_end_of_its_text() -> None:
+    source = Source((7, 8, 1, 2, 3, 9), "a b c", 2, 5)
+    assert source.cut(6) == source
+    assert source.cut(4) == Source((7, 8, 1, 9), "a b c", 2, 3)
+    with pytest.raises(EngineError, match="3 tokens stand around the text, there is room for 2"):
+        source.cut(2)
 
 
 def sources_of(tokenizer: Tokenizer, *texts: str) -> list[Source]:

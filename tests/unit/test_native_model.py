@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -407,6 +408,32 @@ def test_attention_is_only_there_when_asked_for(forward: Forward) -> None:
     for recorded in (state.attention, state.head_attention):
         with pytest.raises(ValueError, match="not started to record that"):
             recorded()
+
+
+def test_weights_are_asked_for_one_after_another(
+    tiny_config: MakeConfig, tiny_weights: MakeWeights
+) -> None:
+    config = tiny_config()
+    eager, asked = tiny_weights(config), []
+
+    class Lazy(Mapping[str, Any]):
+        def __len__(self) -> int:
+            return len(eager)
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(eager)
+
+        def __getitem__(self, name: str) -> Any:
+            asked.append(name)
+            return eager[name].copy()  # nobody else keeps it
+
+    forwards = Forward(config, eager, threads=1), Forward(config, Lazy(), threads=1)
+    assert sorted(asked) == sorted(eager)
+    first, second = (
+        decode(forward, forward.start(forward.encode([1, 2, 3], Memory.empty())), [1, 2])
+        for forward in forwards
+    )
+    np.testing.assert_array_equal(first, second)
 
 
 def test_unfitting_weights_are_all_listed(

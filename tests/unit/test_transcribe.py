@@ -30,8 +30,14 @@ EN, DE, START, TASK, TRANSLATE, PREVIOUS, NO_TIMES = (
 BEGIN = [START, EN, TASK]
 
 
-def sound(seconds: float) -> np.ndarray:
+def noise(seconds: float) -> np.ndarray:
     return np.random.default_rng(2).uniform(-0.1, 0.1, round(16_000 * seconds)).astype(np.float32)
+
+
+def sound(seconds: float) -> np.ndarray:
+    """Noise that rises and falls as syllables do."""
+    samples = noise(seconds)
+    return samples * np.abs(np.sin(np.arange(len(samples)) * 3e-4)).astype(np.float32)
 
 
 def run(
@@ -190,6 +196,14 @@ def test_all_silence_is_an_empty_transcript_that_says_why() -> None:
     assert result.text == ""
     assert (result.language, result.language_probability) == ("", 0)
     assert [(gap.start, gap.end, gap.reason) for gap in result.gaps] == [(0, 45, "silence")]
+
+
+def test_what_is_as_steady_as_a_fan_is_not_decoded() -> None:
+    model = saying("you")
+    result = run(model, noise(5))
+    assert (result.text, [gap.reason for gap in result.gaps], model.calls) == ("", ["noise"], [])
+    result = run(model, noise(5), replace(ENGLISH, steady_db=0.0))
+    assert result.text == "you"
 
 
 def test_noise_is_what_the_model_doubts_and_says_is_no_speech() -> None:

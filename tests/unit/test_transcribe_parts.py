@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from duologue.apps.transcribe.alignment import align, alignment_matrix, median, split_words, warp
 from duologue.apps.transcribe.rules import SpeechRule
-from duologue.apps.transcribe.transcriber import loudness_db, split
+from duologue.apps.transcribe.transcriber import level_range_db, loudness_db, split
 from duologue.apps.transcribe.values import Gap, Segment, TranscribeOptions, Transcript, Word
 from duologue.apps.transcribe.vocabulary import Vocabulary
 from duologue.apps.transcribe.writers import write
@@ -137,6 +137,20 @@ def test_loudness_is_that_of_the_loudest_tenth_of_a_second() -> None:
     samples[3200:4800] = 0.1
     assert loudness_db(samples) == pytest.approx(-20)
     assert loudness_db(np.full(100, 1e-3, np.float32)) < -60
+
+
+def test_the_range_of_levels_tells_syllables_from_a_hum() -> None:
+    time_s = np.arange(3 * SECOND, dtype=np.float32) / SECOND
+    noise = 0.1 * np.random.default_rng(3).standard_normal(3 * SECOND).astype(np.float32)
+    tone = 0.1 * np.sin(2 * np.pi * 440 * time_s)
+    assert level_range_db(noise) < 1
+    assert level_range_db(tone) < 0.1
+    assert level_range_db(noise + tone) < 1
+    syllables = np.abs(np.sin(2 * np.pi * 1.5 * time_s))
+    assert level_range_db(noise * syllables) > 6
+    assert level_range_db(noise + 0.7 * noise[::-1] * syllables) > 1.5, "speech in as loud a noise"
+    assert level_range_db(noise[:SECOND]) == np.inf, "too short to tell"
+    assert level_range_db(np.zeros(3 * SECOND, np.float32)) == np.inf
 
 
 # --- alignment -----------------------------------------------------------------------------------

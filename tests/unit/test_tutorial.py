@@ -2,8 +2,8 @@
 
 A page's snippets share their names. `duologue.load()` opens the default model where it is there,
 else a tiny random one of that name, and published models are tiny random ones of their kind: what
-a model answers is never looked at. `talk.mp3` is a second of noise. A `text` block right below a
-snippet is what it prints.
+a model answers is never looked at. `talk.mp3` is a second of noise, `article.txt` a few sentences.
+A `text` block right below a snippet is what it prints.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ def published_models(
     monkeypatch.setattr(hub, "folder_of", folder_of)
     noise = np.random.default_rng(1).normal(0, 0.1, 16000)
     soundfile.write(tmp_path / "talk.mp3", noise, 16000)
+    (tmp_path / "article.txt").write_text("the train is not here yet . " * 3, encoding="utf-8")
 
 
 @pytest.mark.usefixtures("default_model", "published_models")

@@ -69,11 +69,11 @@ def model_name(folder: Path) -> str:
 
 def front_matter(text: str) -> dict[str, Any]:
     """Empty if there is none, or none that is a YAML mapping within the first MAX_BYTES."""
-    import yaml  # here, because models with a licence in config.json never need it
-
     found = _FRONT_MATTER.match(text[:MAX_BYTES])
     if found is None:
         return {}
+    import yaml  # here, because most models never need it
+
     try:
         values = yaml.safe_load(found[1])
     except (yaml.YAMLError, *_WRONG_VALUES):

@@ -5,6 +5,7 @@ write_published   the folder, whole or not at all
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.numpy
@@ -21,7 +22,7 @@ from duologue.checkpoint.folder import (
     to_json,
 )
 from duologue.checkpoint.tensors import check_weights
-from duologue.checkpoint.weights import Weights
+from duologue.checkpoint.weights import Weight
 from duologue.config import ModelConfig
 from duologue.errors import CheckpointError
 from duologue.text.imported import ImportedTokenizer
@@ -30,7 +31,7 @@ from duologue.text.imported import ImportedTokenizer
 def write_published(
     folder: Path,
     config: ModelConfig,
-    weights: Weights,
+    weights: Mapping[str, Weight],
     tokenizer: ImportedTokenizer | None = None,
     card: str = "",
 ) -> None:

@@ -2,6 +2,7 @@
 
 new_folder      where its files are written before it takes its place
 read_json       an object of a file; to_json the other way
+is_published    whether a config.json is another's
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from duologue.errors import CheckpointError
 
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 ADVICE = "generation_config.json"
-PUBLISHED = "model_type"  # a key of every config.json that is not a ModelConfig
+_PUBLISHED = "model_type"  # a key of every config.json that is not a ModelConfig
 MADE_HERE = "exported_by"  # a key of those that we wrote all the same
 
 _KNOWN_FILES = {CONFIG, TENSORS, CARD, ADVICE} | {  # those of tokenizers as well
@@ -105,7 +106,7 @@ def _is_foreign(config: Path) -> bool:
         values = read_json(config)
     except CheckpointError:
         return False
-    return PUBLISHED in values and MADE_HERE not in values
+    return is_published(values) and MADE_HERE not in values
 
 
 @contextmanager
@@ -130,6 +131,11 @@ def _sync(path: Path) -> None:
 def to_json(values: dict[str, Any]) -> str:
     """An object as the content of a file."""
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def is_published(values: Mapping[str, Any]) -> bool:
+    """Whether these values of a config.json are a published model's, and not a ModelConfig."""
+    return _PUBLISHED in values
 
 
 def read_json(path: Path) -> dict[str, Any]:

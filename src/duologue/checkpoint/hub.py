@@ -30,8 +30,7 @@ from typing import Any
 
 from duologue.checkpoint.card import read_license
 from duologue.checkpoint.families import model_config
-from duologue.checkpoint.folder import ADVICE, CARD, CONFIG, read_json
-from duologue.checkpoint.published import is_published
+from duologue.checkpoint.folder import ADVICE, CARD, CONFIG, is_published, read_json
 from duologue.checkpoint.store import load_config
 from duologue.config import ModelConfig
 from duologue.errors import CheckpointError, InputError

@@ -1,6 +1,5 @@
 """A folder as others publish it, read as a model of ours.
 
-is_published       whether a config.json is another's
 open_published     the model of a folder, checked, with its weights still in the files
 read_published     its configuration and weights alone
 PublishedWeights   makes one weight at a time
@@ -30,7 +29,7 @@ from duologue.checkpoint.families.mapping import (
     stored_shape,
 )
 from duologue.checkpoint.files import StoredTensor, TensorFiles, open_tensors
-from duologue.checkpoint.folder import ADVICE, CONFIG, PUBLISHED, read_json
+from duologue.checkpoint.folder import ADVICE, CONFIG, read_json
 from duologue.checkpoint.spec import weight_spec
 from duologue.checkpoint.tensors import faults_text
 from duologue.checkpoint.weights import Float32, Weight, Weights, from_rows, precision_of
@@ -44,25 +43,23 @@ _ROWS_AT_ONCE = 1024
 _SECOND_VOCABULARY = "target_vocab.json"
 
 
-def is_published(values: Mapping[str, Any]) -> bool:
-    """Whether these values of a config.json are a published model's, and not a ModelConfig."""
-    return PUBLISHED in values
+class NotFiniteError(CheckpointError):
+    """A weight of a published model holds what is no number."""
+
+    def __init__(self, where: str, name: str) -> None:
+        super().__init__(faults_text({"not finite": [name]}, where))
 
 
 class PublishedWeights(Mapping[str, Weight]):
     """The weights of a published model, each made when it is asked for, and not kept.
 
-    not_finite  (attribute) names of those made so far that held no numbers; zeros stand for those
+    Raises CheckpointError for one that is not finite.
     """
 
-    def __init__(
-        self, config: ModelConfig, names: NameMap, files: TensorFiles, precision: Precision
-    ) -> None:
-        self._spec = weight_spec(config)
-        self._names = names
-        self._files = files
+    def __init__(self, model: PublishedModel, precision: Precision) -> None:
+        self._model = model
+        self._spec = weight_spec(model.config)
         self._precision = precision
-        self.not_finite: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._spec)
@@ -75,13 +72,12 @@ class PublishedWeights(Mapping[str, Weight]):
         return from_rows(self._spec[name], precision, self._rows(name))
 
     def _rows(self, name: str) -> Iterator[Float32]:
-        for piece in rows_of(self._names[name], self._files.tensors, self._spec[name]):
-            if np.isfinite(piece).all():
-                yield piece
-            else:
-                self.not_finite.add(name)
-                yield np.nan_to_num(piece, posinf=0, neginf=0)
-            self._files.let_go()
+        files = self._model.files
+        for piece in rows_of(self._model.names[name], files.tensors, self._spec[name]):
+            if not np.isfinite(piece).all():
+                raise NotFiniteError(str(self._model.folder), name)
+            yield piece
+            files.let_go()
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,20 +95,30 @@ class PublishedModel:
 
     def weights(self, precision: Precision) -> PublishedWeights:
         """The weights in `precision`, one at a time."""
-        return PublishedWeights(self.config, self.names, self.files, precision)
+        return PublishedWeights(self, precision)
 
     def load(self, precision: Precision) -> Weights:
         """All weights. Raises CheckpointError that lists those that are not finite."""
         weights = self.weights(precision)
-        loaded = dict(weights.items())
-        if weights.not_finite:
-            faults = {"not finite": sorted(weights.not_finite)}
+        loaded: Weights = {}
+        not_finite = []
+        for name in weights:
+            try:
+                loaded[name] = weights[name]
+            except NotFiniteError:
+                not_finite.append(name)
+        if not_finite:
+            faults = {"not finite": sorted(not_finite)}
             raise CheckpointError(faults_text(faults, str(self.folder)))
         return loaded
 
 
-def read_published(folder: Path, precision: Precision) -> tuple[ModelConfig, Weights]:
+def read_published(
+    folder: Path, precision: Precision, is_lazy: bool = False
+) -> tuple[ModelConfig, Mapping[str, Weight]]:
     """The configuration of a published folder without what its tokenizer tells, and its weights.
+
+    is_lazy  as of store.load_model
 
     Raises CheckpointError for a kind or value that is not supported, and for files that are
     missing or damaged; and one that lists all tensors that are missing, unknown, misshapen, of a
@@ -121,7 +127,7 @@ def read_published(folder: Path, precision: Precision) -> tuple[ModelConfig, Wei
     model, problem = _open(folder)
     if problem:
         raise CheckpointError(problem)
-    return model.config, model.load(precision)
+    return model.config, model.weights(precision) if is_lazy else model.load(precision)
 
 
 def open_published(folder: Path) -> tuple[PublishedModel, ImportedTokenizer]:

@@ -20,18 +20,25 @@ Knows nothing of PyTorch: training hands over and receives NumPy arrays.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
 
 from duologue.checkpoint.card import read_license
 from duologue.checkpoint.files import give_back, map_file, view
-from duologue.checkpoint.folder import CARD, CONFIG, TENSORS, new_folder, read_json, to_json
-from duologue.checkpoint.published import is_published, open_published
+from duologue.checkpoint.folder import (
+    CARD,
+    CONFIG,
+    TENSORS,
+    is_published,
+    new_folder,
+    read_json,
+    to_json,
+)
 from duologue.checkpoint.spec import weight_spec
 from duologue.checkpoint.tensors import (
     check_tensors,
@@ -56,6 +63,9 @@ from duologue.errors import CheckpointError, ConfigError
 from duologue.text.imported import ImportedTokenizer, load_imported_tokenizer
 from duologue.text.tokenizer import Tokenizer
 from duologue.types import PRECISIONS, Precision
+
+if TYPE_CHECKING:
+    from duologue.checkpoint.published import PublishedModel
 
 __all__ = [
     "PRECISIONS",
@@ -93,11 +103,12 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 class LoadedModel:
     """What a model folder holds, ready for the engine or as the start of a training run.
 
-    file  that the weights are views of; None if they are arrays of their own
+    weights  by their names; see load_model
+    file     that the weights are views of; None if they are arrays of their own
     """
 
     config: ModelConfig
-    weights: Weights
+    weights: Mapping[str, Weight]
     tokenizer: Tokenizer | ImportedTokenizer
     file: mmap.mmap | None = None
 
@@ -131,7 +142,7 @@ class ModelInfo:
 def save_model(
     folder: Path,
     config: ModelConfig,
-    weights: Weights,
+    weights: Mapping[str, Weight],
     tokenizer: Tokenizer | ImportedTokenizer,
     card: str,
     precision: Precision = "f32",
@@ -168,8 +179,11 @@ def save_model(
 # --- reading -----------------------------------------------------------------------------------
 
 
-def load_model(folder: Path, precision: Precision = "int8") -> LoadedModel:
+def load_model(folder: Path, precision: Precision = "int8", is_lazy: bool = False) -> LoadedModel:
     """Read a model folder; weights come in `precision`, whatever the file holds.
+
+    is_lazy  weights are made when they are asked for, each time, and not kept: for who copies them
+             one after another. What is not finite in a published model is refused only then
 
     Weights already stored in `precision` are read-only views of the mapped file; a replaced
     folder does not disturb them. Raises CheckpointError if anything is missing, damaged, foreign
@@ -177,16 +191,40 @@ def load_model(folder: Path, precision: Precision = "int8") -> LoadedModel:
     """
     values = _read_config(folder)
     if is_published(values):
-        model, published_tokenizer = open_published(folder)
-        return LoadedModel(model.config, model.load(precision), published_tokenizer)
+        model, published_tokenizer = _open_published(folder)
+        made = model.weights(precision) if is_lazy else model.load(precision)
+        return LoadedModel(model.config, made, published_tokenizer)
     config = _model_config(values, folder)
     tokenizer = _load_tokenizer(folder, config)
     stored, file = _read_weights(folder / TENSORS, config)
-    weights: Weights = {}
-    for name, weight in stored.items():
-        weights |= to_precision({name: weight}, precision)
-        give_back(file)
-    return LoadedModel(config, weights, tokenizer, file)
+    weights = _Converted(stored, precision, file)
+    return LoadedModel(config, weights if is_lazy else dict(weights), tokenizer, file)
+
+
+class _Converted(Mapping[str, Weight]):
+    """Weights of a file in some precision, each made when it is asked for."""
+
+    def __init__(self, stored: Weights, precision: Precision, file: mmap.mmap) -> None:
+        self._stored = stored
+        self._precision: Precision = precision
+        self._file = file
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __getitem__(self, name: str) -> Weight:
+        weight = to_precision({name: self._stored[name]}, self._precision)[name]
+        give_back(self._file)
+        return weight
+
+
+def _open_published(folder: Path) -> tuple[PublishedModel, ImportedTokenizer]:
+    from duologue.checkpoint.published import open_published  # here: our own models start without
+
+    return open_published(folder)
 
 
 def _load_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer | ImportedTokenizer:
@@ -208,7 +246,7 @@ def load_config(folder: Path) -> ModelConfig:
     """
     values = _read_config(folder)
     if is_published(values):
-        return open_published(folder)[0].config
+        return _open_published(folder)[0].config
     return _model_config(values, folder)
 
 
@@ -265,7 +303,7 @@ def open_model(folder: Path) -> StoredModel:
     """A model folder, checked, with its weights as they are stored; raises like load_model."""
     values = _read_config(folder)
     if is_published(values):
-        model, _ = open_published(folder)
+        model, _ = _open_published(folder)
         weights, files = model.weights("f32"), model.files
         return StoredModel(model.config, weights, files.num_bytes, files.precision)
     config = _model_config(values, folder)

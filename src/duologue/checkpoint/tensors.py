@@ -45,7 +45,7 @@ _MAX_LISTED = 8
 _NO_FUNCTION = ("languages", "reply_languages", "tasks", "label_sets", "license", "generation")
 
 
-def tensors_of(weights: Weights) -> Tensors:
+def tensors_of(weights: Mapping[str, Weight]) -> Tensors:
     """The arrays of a weight file."""
     tensors: Tensors = {}
     for name, weight in weights.items():
@@ -96,7 +96,7 @@ def fingerprint(config: ModelConfig, weights: Mapping[str, Weight]) -> str:
 # --- checks ------------------------------------------------------------------------------------
 
 
-def check_weights(weights: Weights, config: ModelConfig, where: str) -> None:
+def check_weights(weights: Mapping[str, Weight], config: ModelConfig, where: str) -> None:
     """Raise what check_tensors raises for the arrays of `weights`, in any precision."""
     check_tensors(tensors_of(weights), config, where)
     spec = weight_spec(config)

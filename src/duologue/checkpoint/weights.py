@@ -18,7 +18,7 @@ biases) are float32 always. Knows nothing of files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -109,7 +109,7 @@ def precision_of(name: str, precision: Precision) -> Precision:
     return "int8" if precision == "int4" and not is_decoded else precision
 
 
-def to_precision(weights: Weights, precision: Precision) -> Weights:
+def to_precision(weights: Mapping[str, Weight], precision: Precision) -> Weights:
     """The weights as they are stored or computed with in `precision`, whatever they are now.
 
     What has its precision already is not copied; the rest goes through float32.
@@ -119,7 +119,7 @@ def to_precision(weights: Weights, precision: Precision) -> Weights:
     }
 
 
-def stored_precision(weights: Weights) -> Precision:
+def stored_precision(weights: Mapping[str, Weight]) -> Precision:
     """The precision of a whole model: the coarsest of its weights."""
     found = {_precision(weight) for weight in weights.values()}
     return max(found, key=PRECISIONS.index, default="f32")

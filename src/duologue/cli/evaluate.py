@@ -24,6 +24,7 @@ from duologue.errors import ConfigError
 if TYPE_CHECKING:
     from duologue.evaluation.cases import Cases
     from duologue.evaluation.report import Report
+    from duologue.runtime import Runtime
     from duologue.types import Options
 
 
@@ -98,9 +99,9 @@ def evaluate(  # noqa: PLR0913 - the options of a command are its parameters
     selection = Selection(data, split, task, direction, part, limit)
     cases = read_cases(selection)
     folder = model_folder(model)
-    runtime = Runtime(load_model(folder, precision), capped(threads))
+    runtime = Runtime(load_model(folder, precision, is_lazy=True), capped(threads))
     show_license(model, runtime.config)
-    options = _options(cases, beam)
+    options = _options(runtime, cases, beam)
     predictor = ModelPredictor(runtime, cases, options, labels or cases.set)
     with _progress(len(cases.items)) as progress:
         done = evaluation.evaluate(predictor, cases, progress)
@@ -115,12 +116,13 @@ def evaluate(  # noqa: PLR0913 - the options of a command are its parameters
     print(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else _summary(report))
 
 
-def _options(cases: Cases, beam: int | None) -> Options:
+def _options(runtime: Runtime, cases: Cases, beam: int | None) -> Options:
     """What a person gets who does not say otherwise."""
     from duologue.apps.translate import OPTIONS
     from duologue.conversation import Conversation
 
-    options = OPTIONS if cases.task == "translate" else Conversation.REPLY_OPTIONS
+    is_reply = cases.task != "translate"
+    options = Conversation.REPLY_OPTIONS if is_reply else runtime.options(OPTIONS)
     return options if beam is None else replace(options, beam_size=beam)
 
 

@@ -5,8 +5,9 @@ ModelPredictor    evaluation.evaluate.Predictor on a Runtime
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from duologue.api import Model
 from duologue.apps.sentiment import LABELS
@@ -17,6 +18,7 @@ from duologue.evaluation.cases import Case, Cases
 from duologue.evaluation.evaluate import Forced, force_decode
 from duologue.explain import has_loop
 from duologue.runtime import Runtime
+from duologue.text.imported_template import Prefix
 from duologue.types import Checks, Options, Result, Turn, Usage
 
 
@@ -41,9 +43,13 @@ class ModelPredictor:
     def texts(self, cases: Sequence[Case], task: str) -> list[Result]:
         """Translations, or replies to the turns of each case."""
         if task == "translate":
-            texts = [case.segments[0].text for case in cases]
-            language = cases[0].language or ""
-            return self._model.translate_batch(texts, language, options=self._options)
+            return [
+                result
+                for languages, group in groupby(cases, self._languages)
+                for result in self._model.translate_batch(
+                    [case.segments[0].text for case in group], *languages, options=self._options
+                )
+            ]
         readings = self._read(cases)
         prefixes = [self._runtime.reply_prefix(memory) for memory, _ in readings]
         longest = max(prefixes, key=lambda prefix: len(prefix.ids))
@@ -73,15 +79,29 @@ class ModelPredictor:
         """Log-probabilities of the expected tokens, as many as the model has positions for."""
         tokenizer = self._runtime.tokenizer
         items = []
-        for case, (memory, _) in zip(cases, self._read(cases), strict=True):
-            if task == "translate":
-                prefix = self._runtime.template.prefix(task, to_language=case.language).ids
-            else:
-                prefix = self._runtime.reply_prefix(memory).ids
+        for case, memory, begin in self._begun(cases, task):
+            prefix = (*begin.ids, *begin.forced)
             room = self._runtime.config.target_positions - len(prefix) + 1
             target = [*tokenizer.encode(case.expected), tokenizer.eos_id][:room]
             items.append(Forced(memory, prefix, tuple(target)))
         return [row.tolist() for row in force_decode(self._runtime.forward, items)]
+
+    def _begun(self, cases: Sequence[Case], task: str) -> Iterator[tuple[Case, Memory, Prefix]]:
+        """The cases with what the decoder reads and starts from."""
+        if task != "translate":
+            for case, (memory, _) in zip(cases, self._read(cases), strict=True):
+                yield case, memory, self._runtime.reply_prefix(memory)
+            return
+        for case in cases:
+            to, from_ = self._languages(case)
+            source = self._runtime.source(case.segments[0].text.strip(), task, from_, to)
+            prefix = self._runtime.template.prefix(task, from_, to)
+            yield case, self._runtime.read(source).memory, prefix
+
+    def _languages(self, case: Case) -> tuple[str | None, str | None]:
+        """Into what and from what to translate; Duologue's own models see what they read."""
+        is_told = self._runtime.config.generation is not None
+        return case.language, case.source_language if is_told else None
 
     def _read(self, cases: Sequence[Case]) -> list[tuple[Memory, Checks]]:
         """The memory of each case; the last batch is kept, because it is asked for twice."""

@@ -11,7 +11,7 @@ Everything is ids and arrays; nothing here knows text, or whether the model is r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from duologue import _native
 from duologue._native import DecoderState
-from duologue.checkpoint.weights import Bf16Weight, Int4Weight, Int8Weight, Weight, Weights
+from duologue.checkpoint.weights import Bf16Weight, Int4Weight, Int8Weight, Weight
 from duologue.config import ModelConfig
 from duologue.engine.cores import default_threads
 from duologue.engine.memory import Memory, Segment
@@ -52,8 +52,9 @@ class Forward:
     """A loaded model: weights packed for this processor, and the threads to run it.
 
     config       shape of the model
-    weights      every name of weight_spec(config), in any precision. They are copied, so the caller
-                 may free them. Matrices are computed in the precision they come in
+    weights      every name of weight_spec(config), in any precision; asked for one after another
+                 and copied, so that they may be made on the way. Matrices are computed in the
+                 precision they come in
     threads      threads of one forward pass, the caller's included; None is default_threads()
     cache_bytes  most that the keys and values of all memories and decoders take together; None is
                  DEFAULT_CACHE_BYTES. They are float32 if all weights are, else bfloat16
@@ -70,7 +71,7 @@ class Forward:
     def __init__(
         self,
         config: ModelConfig,
-        weights: Weights,
+        weights: Mapping[str, Weight],
         threads: int | None = None,
         cache_bytes: int | None = None,
         two_stage: bool = False,
@@ -83,13 +84,10 @@ class Forward:
             self.isa = _native.default_isa()
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        arrays = {name: _native_weight(weight) for name, weight in weights.items()}
-        is_f32 = all(getattr(array, "dtype", None) == np.float32 for array in arrays.values())
-        store = "f32" if is_f32 else "bf16"
         limit = DEFAULT_CACHE_BYTES if cache_bytes is None else cache_bytes
         try:
             self._model = _native.Model(
-                config, arrays, self.threads, self.isa, store, limit, two_stage
+                config, _NativeWeights(weights), self.threads, self.isa, "auto", limit, two_stage
             )
         except ValueError as error:
             raise CheckpointError(str(error)) from None
@@ -253,8 +251,23 @@ class Encoding:
             raise EngineError(str(error)) from None
 
 
+class _NativeWeights(Mapping[str, Any]):
+    """Weights in the form that _native.Model takes, each when it is asked for."""
+
+    def __init__(self, weights: Mapping[str, Weight]) -> None:
+        self._weights = weights
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __getitem__(self, name: str) -> Any:
+        return _native_weight(self._weights[name])
+
+
 def _native_weight(weight: Weight) -> Any:
-    """A weight in the form that _native.Model takes."""
     if isinstance(weight, Bf16Weight):
         return np.ascontiguousarray(weight.bits)
     if isinstance(weight, Int8Weight):

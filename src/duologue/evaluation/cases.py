@@ -54,12 +54,14 @@ class Case:
     segments  what the model reads, documents first
     expected  the reference: a text, or a label as the decoder spells it
     language  of the expected text; None where the row does not say
+    source_language  of what is translated; None where the row does not say, and for other tasks
     """
 
     line: int
     segments: tuple[Turn, ...]
     expected: str
     language: str | None = None
+    source_language: str | None = None
 
 
 @dataclass(frozen=True)
@@ -154,12 +156,14 @@ def _cases_of(example: Example, task: str, direction: str | None) -> tuple[list[
         return [], f"of task {_task_of(example)}"
     if task == "translate":
         source, target = example.segments[0].text, targets[0].text
-        stored = f"{example.language}-{targets[0].language}"
+        languages = targets[0].language, example.language
+        stored = "-".join(map(str, reversed(languages)))
         if direction in (None, stored):
-            return [Case(example.line, example.segments, target, targets[0].language)], ""
+            return [Case(example.line, example.segments, target, *languages)], ""
         if direction != "-".join(reversed(stored.split("-"))):
             return [], f"of direction {stored}"
-        return [Case(example.line, (Turn("user", target),), source, example.language)], ""
+        swapped = (Turn("user", target),)
+        return [Case(example.line, swapped, source, *reversed(languages))], ""
     if task == "reply":
         segments = example.segments
         return [

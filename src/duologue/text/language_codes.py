@@ -9,7 +9,6 @@ the member that its two-letter code usually stands for is given as well, such as
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from duologue.errors import InputError
@@ -58,6 +57,8 @@ def resolve_language(code: str, known: Sequence[str]) -> str:
 
 
 def _likeness(code: str, other: str) -> float:
+    import difflib  # here, because only a wrong code needs it
+
     return difflib.SequenceMatcher(None, code, other).ratio()
 
 

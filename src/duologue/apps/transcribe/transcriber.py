@@ -36,7 +36,8 @@ OnWindow = Callable[[Progress], None]
 _MOST_CONFIDENT_GUESS = 0.5  # the highest temperature whose text the next window is told
 _LEAST_STEP_S = 1.0  # or a model that says little would read the same sound again and again
 _SHORTEST_S = 0.1  # a shorter rest holds no word
-_BLOCK_S = 0.1
+_BLOCK = SAMPLE_RATE_HZ // 10
+_STEADY_BLOCKS = 20
 
 
 def transcribe(
@@ -98,6 +99,8 @@ class _Transcriber:
         """Transcribe one window; how many samples are done with."""
         if loudness_db(samples) < self._options.silence_db:
             return self._leave_out(samples, start_s, "silence")
+        if level_range_db(samples) < self._options.steady_db:
+            return self._leave_out(samples, start_s, "noise")
         heard = self._decoder.listen(samples)
         if not self._language:
             self._language = max(heard.languages, key=heard.languages.__getitem__)
@@ -157,10 +160,28 @@ class _Transcriber:
 
 def loudness_db(samples: Floats) -> float:
     """The level of the loudest 100 ms of samples [n], in dB below full scale; -inf for nothing."""
-    size = round(_BLOCK_S * SAMPLE_RATE_HZ)
-    squares = np.square(samples, dtype=np.float64)
-    power = np.add.reduceat(squares, np.arange(0, len(samples), size)).max() / size
+    power = _powers(samples).max()
     return float(10 * np.log10(power)) if power > 0 else -np.inf
+
+
+def level_range_db(samples: Floats) -> float:
+    """How far the levels of its 100 ms lie apart, the loudest and quietest tenths left out.
+
+    Syllables rise and fall by many dB several times a second; the hum of a fan or a tone does not.
+    inf for less than 2 s, or where a tenth is silent.
+    """
+    powers = _powers(samples)[: len(samples) // _BLOCK]
+    if len(powers) < _STEADY_BLOCKS:
+        return np.inf
+    low, high = np.quantile(powers, (0.1, 0.9))
+    return float(10 * np.log10(high / low)) if low > 0 else np.inf
+
+
+def _powers(samples: Floats) -> npt.NDArray[np.float64]:
+    """Mean square of each 100 ms; what is missing of the last counts as silence."""
+    squares = np.square(samples, dtype=np.float64)
+    sums: npt.NDArray[np.float64] = np.add.reduceat(squares, np.arange(0, len(samples), _BLOCK))
+    return sums / _BLOCK
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class TranscribeOptions:
     max_no_speech         a window whose no-speech probability is higher, and whose result is below
                           min_logprob, is noise
     silence_db            a window whose loudest 100 ms are below this level is not decoded
+    steady_db             nor is one of 2 s or more whose level stays within this range: a hum
     condition_on_previous what the last window said goes in front of the next one
     seed                  of the samples
     limits                of the audio
@@ -48,6 +49,7 @@ class TranscribeOptions:
     min_logprob: float = -1.0
     max_no_speech: float = 0.6
     silence_db: float = -70.0
+    steady_db: float = 1.5
     condition_on_previous: bool = True
     seed: int | None = 0
     limits: AudioLimits = LIMITS
@@ -99,8 +101,8 @@ class Segment:
 class Gap:
     """A stretch of which nothing is in the transcript, and why.
 
-    reason  silence: too quiet to hold speech; noise: the model heard no speech; repetition: at
-            every temperature the text ran in circles
+    reason  silence: too quiet to hold speech; noise: too steady to be speech, or the model heard
+            none; repetition: at every temperature the text ran in circles
     text    what was thrown away
     """
 

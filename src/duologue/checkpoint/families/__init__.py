@@ -24,7 +24,7 @@ from duologue.checkpoint.families.published import Family, Published
 from duologue.checkpoint.families.t5 import MT5, T5, UMT5
 from duologue.checkpoint.families.t5gemma import T5GEMMA, T5GEMMA2
 from duologue.checkpoint.families.whisper import WHISPER
-from duologue.checkpoint.weights import Float32, Weights, dequantize
+from duologue.checkpoint.weights import Float32, Weight, dequantize
 from duologue.config import ModelConfig, from_dict
 from duologue.errors import CheckpointError, ConfigError
 from duologue.text.describe import PAIR
@@ -113,7 +113,7 @@ def export_config(config: ModelConfig) -> dict[str, Any]:
     return values
 
 
-def export_tensors(config: ModelConfig, weights: Weights) -> dict[str, Float32]:
+def export_tensors(config: ModelConfig, weights: Mapping[str, Weight]) -> dict[str, Float32]:
     """The tensors of a published checkpoint with these weights, float32; see tensors_from.
 
     Raises what export_config raises.

@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from duologue.checkpoint.weights import Float32, Weights, dequantize
+from duologue.checkpoint.weights import Float32, Weight, dequantize
 
 Layout = Literal["same", "row", "conv"]
 Fill = Literal["zeros", "sinusoids", "spaced_sinusoids"]
@@ -177,7 +177,7 @@ def sinusoids(positions: npt.NDArray[np.int64], width: int, is_spaced: bool) -> 
 # --- writing -----------------------------------------------------------------------------------
 
 
-def tensors_from(names: NameMap, weights: Weights) -> dict[str, Float32]:
+def tensors_from(names: NameMap, weights: Mapping[str, Weight]) -> dict[str, Float32]:
     """The tensors that rows_of would make `weights` of, under their first names.
 
     Rows of theirs that no token uses are zero. What the original does not have is left out: the
