@@ -17,11 +17,16 @@ from duologue import __version__
 from duologue.server import errors, schemas
 from duologue.server.dialogues import Dialogues
 from duologue.server.options import ServeOptions
-from duologue.server.routes import conversations, health, info
+from duologue.server.routes import conversations, health, info, reference
 from duologue.server.security import Guard
 from duologue.server.service import Service
 
-ROUTERS: tuple[APIRouter, ...] = (conversations.router, info.router, health.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    conversations.router,
+    info.router,
+    health.router,
+    reference.router,
+)
 PAGE = Path(__file__).parent / "web"
 
 
@@ -41,7 +46,7 @@ def make_app(service: Service, options: ServeOptions | None = None) -> FastAPI:
         title="Duologue",
         version=__version__,
         lifespan=lifespan,
-        docs_url=None,  # these pages load scripts from elsewhere
+        docs_url=None,  # these pages would load scripts from elsewhere: see routes/reference.py
         redoc_url=None,
         responses={"4XX": {"model": schemas.Error}, "5XX": {"model": schemas.Error}},
     )
