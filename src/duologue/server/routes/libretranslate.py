@@ -94,7 +94,17 @@ class LibreRoute(APIRoute):
         return handle
 
 
-router = APIRouter(tags=["libretranslate"], route_class=LibreRoute)
+class LibreError(BaseModel):
+    """What was wrong."""
+
+    error: str
+
+
+router = APIRouter(
+    tags=["libretranslate"],
+    route_class=LibreRoute,
+    responses={"4XX": {"model": LibreError}, "5XX": {"model": LibreError}},
+)
 
 
 def _body_of(model: type[BaseModel]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from duologue.types import Options, Turn, Usage
 router = APIRouter(prefix="/v1", tags=["openai"], route_class=StrictRoute)
 
 _DONE = b"data: [DONE]\n\n"
+_STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
 
 def _id(kind: str) -> str:
@@ -107,7 +108,7 @@ def _stream(
 # --- chat completions ----------------------------------------------------------------------------
 
 
-@router.post("/chat/completions", response_model=dict[str, Any])
+@router.post("/chat/completions", response_model=dict[str, Any], responses=_STREAMED)
 async def chat(request: Request, service: ServiceDep, access: Chat, body: ChatRequest) -> Any:
     """Answer a dialogue, whole or as a stream of chunks."""
     turns = turns_of(body.messages, "messages")
@@ -198,7 +199,7 @@ def _logprobs(choice: Choice) -> dict[str, Any]:
 # --- responses -----------------------------------------------------------------------------------
 
 
-@router.post("/responses", response_model=dict[str, Any])
+@router.post("/responses", response_model=dict[str, Any], responses=_STREAMED)
 async def respond(
     request: Request, service: ServiceDep, access: Chat, body: ResponseRequest
 ) -> Any:
