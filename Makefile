@@ -74,6 +74,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/footprint.py
+	$(BIN)/python benchmarks/families.py
 	$(BIN)/python benchmarks/pages.py
 
 # Dependencies at known versions (constraints.txt), then the package itself, editable.

@@ -29,6 +29,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import harness
 import peers
@@ -41,6 +42,7 @@ from shapes import random_ids, step_bytes
 
 from duologue.benchmark import read_gb_per_s
 from duologue.checkpoint.store import load_model
+from duologue.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,14 @@ class Sizes:
 QUICK = Sizes(8, 6, 4, 4, (1, 2, 4), 16 * 2**20)
 
 
-def one_user(lineup: Lineup, threads: list[int], sizes: Sizes, rounds: int) -> tuple[Times, Times]:
+def one_user(
+    config: ModelConfig, engines: dict[str, Any], sizes: Sizes, rounds: int
+) -> tuple[Times, Times]:
     """Times of the first token, and of each further one, in ms."""
-    source = [random_ids(lineup.config, sizes.source)]
+    source = [random_ids(config, sizes.source)]
     count = sizes.produced
-    ways = [(precision, count) for precision in ("int8", "f32") for count in threads]
     contenders = []
-    for name, engine in lineup.engines(ways, threads).items():
+    for name, engine in engines.items():
         contenders += [
             Contender(f"{name}/first", lambda engine=engine: engine.greedy(source, 1)),
             Contender(f"{name}/all", lambda engine=engine: engine.greedy(source, count)),
@@ -141,7 +144,8 @@ def run(lineup: Lineup, report: Report, arguments: argparse.Namespace, sizes: Si
     """Everything on one shape."""
     threads, rounds = thread_counts(arguments.threads), arguments.rounds
     log(f"{lineup.name}: one user")
-    first, further = one_user(lineup, threads, sizes, rounds)
+    ways = [(precision, count) for precision in ("int8", "f32") for count in threads]
+    first, further = one_user(lineup.config, lineup.engines(ways, threads), sizes, rounds)
     over = fastest(further, lineup.rival)
     report.add(f"{lineup.name}, 1 user, first token", "ms", first, over)
     report.add(f"{lineup.name}, 1 user, a token", "ms/token", further, over)

@@ -143,6 +143,13 @@ GOALS = {
     "P11": Goal(
         "BLEU between int8 and float32, 1,000 sentences", 0.2, "quality", "", is_difference=True
     ),
+    "F1": Goal("OPUS-MT: ms a token, one user, int8, over CTranslate2's best", 0.28, "families"),
+    "F2": Goal("FLAN-T5-base: the same", 0.28, "families"),
+    "F3": Goal("OPUS-MT: first token after 512, int8, over CTranslate2's best", 0.33, "families"),
+    "F4": Goal("FLAN-T5-base: the same", 0.33, "families"),
+    "F5": Goal(
+        "peak memory of reading NLLB-200-600M as int8, over 1.2 × its size + 300 MB", 1, "families"
+    ),
 }
 
 
@@ -250,7 +257,7 @@ class Report:
             sign, is_met = "≥" if GOALS[name].at_least else "≤", "met" if goal["met"] else "missed"
             print(f"{name}  {goal['value']:.3g} ({sign} {goal['goal']}, {is_met}): ", end="")
             print(GOALS[name].what)
-        packages = ("duologue", "numpy", "torch", "ctranslate2", "transformers")
+        packages = ("duologue", "numpy", "torch", "ctranslate2", "transformers", "faster-whisper")
         values = surroundings(packages) | self.settings | {"goals": goals}
         values |= {"figures": [asdict(figure) for figure in self.figures]} | self.extra
         if self.folder is None:

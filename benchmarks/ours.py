@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shapes import END_ID, START_ID
+import numpy as np
+import numpy.typing as npt
+from shapes import START_ID, reply_end
 
 from duologue.checkpoint.weights import Weights, to_precision
 from duologue.config import ModelConfig
@@ -40,10 +42,11 @@ class Ours:
     def engine(self, rows: int, end_id: int = NEVER) -> Engine:
         """An engine for so many users at once.
 
-        end_id  ends a reply before max_tokens; without one END_ID is never produced, as in a peer
-                that is told the least length of a reply
+        end_id  ends a reply before max_tokens; without one the model's own is never produced, as in
+                a peer that is told the least length of a reply
         """
-        special = SpecialIds((end_id,), absent_ids=(END_ID,) if end_id == NEVER else ())
+        absent_ids = (reply_end(self.config),) if end_id == NEVER else ()
+        special = SpecialIds((end_id,), absent_ids)
         return Engine(self.forward, special, EngineOptions(max_rows=rows))
 
     def decode(
@@ -72,6 +75,12 @@ class Ours:
         """Encode each source, then decode all together."""
         memories = [self.encode(source) for source in sources]
         return self.decode(memories, num_tokens, prefix, end_id)
+
+    def transcribe(self, frames: npt.NDArray[np.float32], num_tokens: int) -> list[int]:
+        """num_tokens ids after the start of a model that hears; frames [n, mel_bins]."""
+        assert self.config.generation is not None
+        memory = self.forward.encode_frames(frames)
+        return self.decode([memory], num_tokens, self.config.generation.start_ids)[0]
 
 
 class Service:

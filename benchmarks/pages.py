@@ -3,8 +3,9 @@
     python benchmarks/pages.py
 
 Replaces what stands between the marks of each block, `<!-- goals -->` and so on: the table of goals
-with what each result file says of them, where and at which commit that was measured, and the curves
-that have been drawn. What was not measured is said to be so. A test holds that the page is current.
+with what each result file says of them, where and at which commit that was measured; published
+models beside their peers; and the curves that have been drawn. What was not measured is said to be
+so. A test holds that the page is current.
 """
 
 from __future__ import annotations
@@ -75,6 +76,33 @@ def _with_unit(value: float, goal: Goal) -> str:
     return f"{value:.3g}{goal.unit.replace('x', '×')}"
 
 
+def families(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table of what families.py measured beside peers, and what loading took."""
+    result = found.get("families")
+    if result is None:
+        return f"Beside their peers: {NOT_YET}, `{command('families')}`."
+    lines = ["| | | ours | peer | | ratio |", "| --- | --- | ---: | ---: | --- | ---: |"]
+    for row in result["rows"]:
+        spread = f"{row['ratio_min']:.3g} to {row['ratio_max']:.3g}"
+        ours, peer = (f"{row[who]:.3g} {row['unit']}" for who in ("ours", "peer"))
+        ratio = f"{row['ratio']:.3g}× ({spread})"
+        cells = [row["model"], row["task"], ours, peer, row["peer_name"], ratio]
+        lines.append(f"| {' | '.join(cells)} |")
+    loading = result.get("loading")
+    if loading is not None:
+        lines += ["", _loading(loading)]
+    return "\n".join(lines)
+
+
+def _loading(loading: Mapping[str, Any]) -> str:
+    return (
+        f"{loading['model']} takes {loading['int8_mb']:.0f} MB in int8. A process that read it "
+        f"from a published folder took {loading['peak_mb']:.0f} MB at most (F5: "
+        f"{loading['limit_mb']:.0f} MB), one that packed it for the engine as well "
+        f"{loading['ready_mb']:.0f} MB."
+    )
+
+
 def _origin(script: str, result: Mapping[str, Any]) -> str:
     machine = result["machine"]
     return (
@@ -95,7 +123,11 @@ def curves(folder: Path = IMAGES) -> str:
     return "\n\n".join(parts)
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"goals": lambda: goals(results()), "curves": curves}
+BLOCKS: dict[str, Callable[[], str]] = {
+    "goals": lambda: goals(results()),
+    "families": lambda: families(results()),
+    "curves": curves,
+}
 
 
 def filled(text: str) -> str:

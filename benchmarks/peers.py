@@ -4,14 +4,12 @@
 
 What is identical and what is not:
 
-CTranslate2   Computes our own model. Its specification can say all that the `transformer` cell
-              is: RMSNorm before each branch, no biases, gated SiLU, rotary positions (halves of a
-              head as the pairs) in both self-attentions, none in the cross-attention, one table
-              for input and output, scaled by sqrt(d_model) on the way in. `convert` writes our
-              weights as its model folder, and same.py asserts that greedy search in float32
-              gives the same tokens. Different remain its own choices: in int8 it quantises the
-              same matrices row by row with its own rounding, so int8 tokens may differ here and
-              there. It knows no segments: a source is read whole, each time.
+CTranslate2   Computes our own model, and the published ones that families.py runs. conversion.py
+              writes our weights as its model folder, and same.py asserts that greedy search in
+              float32 gives the same tokens. Different remain its own choices: in int8 it quantises
+              the same matrices row by row with its own rounding, so int8 tokens may differ here
+              and there; tables of positions and relative biases are float32 in both. It knows no
+              segments: a source is read whole, each time.
 transformers  Cannot build our family, so it runs its T5ForConditionalGeneration with random weights
               at FLAN-T5-small's shape in float32: as wide and as deep, but with 6 heads instead of
               8 and relative positions instead of rotary. That is a little less work than ours.
@@ -29,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from conversion import convert, convert_whisper
 from shapes import END_ID, START_ID
 
 from duologue.checkpoint.weights import Weights, dequantize
@@ -38,9 +36,9 @@ from duologue.config import ModelConfig
 PACKAGES = ("ctranslate2", "transformers")
 
 
-def announce_missing() -> None:
+def announce_missing(packages: Sequence[str] = PACKAGES) -> None:
     """One line on stderr that says how to install the peers that are not there."""
-    names = [name for name in PACKAGES if not has(name)]
+    names = [name for name in packages if not has(name)]
     if names:
         command = f"pip install -c constraints.txt {' '.join(names)}"
         print(f"runs without {' and '.join(names)}; to compare: {command}", file=sys.stderr)
@@ -48,78 +46,18 @@ def announce_missing() -> None:
 
 def has(package: str) -> bool:
     """Whether a package is installed."""
-    return importlib.util.find_spec(package) is not None
+    return importlib.util.find_spec(package.replace("-", "_")) is not None
 
 
 # --- CTranslate2 -------------------------------------------------------------------------------
-
-
-def convert(config: ModelConfig, weights: Weights, folder: Path, end_id: int = END_ID) -> None:
-    """Write our weights as a CTranslate2 model folder in float32; its tokens are our ids.
-
-    config  a `transformer` cell
-    end_id  ends a hypothesis
-    """
-    from ctranslate2.specs import TransformerSpec, common_spec, transformer_spec
-
-    common: dict[str, Any] = {
-        "num_heads": config.num_heads,
-        "activation": common_spec.Activation.SWISH,
-        "ffn_glu": True,
-        "rms_norm": True,
-        "rotary_dim": config.head_dim,
-        "rotary_interleave": False,
-        "rotary_base": config.rope_theta,
-    }
-    encoder = transformer_spec.TransformerEncoderSpec(config.num_encoder_layers, **common)
-    decoder = transformer_spec.TransformerDecoderSpec(config.num_decoder_layers, **common)
-    spec = TransformerSpec(encoder, decoder)
-    arrays = {name: dequantize(weight) for name, weight in weights.items()}
-    for side, part in (("encoder", encoder), ("decoder", decoder)):
-        part.layer_norm.gamma = arrays[f"{side}.norm.weight"]
-        for index, layer in enumerate(part.layer):
-            _fill_layer(layer, arrays, f"{side}.layers.{index}.")
-    encoder.embeddings[0].weight = arrays["embed.weight"]
-    decoder.embeddings.weight = arrays["embed.weight"]
-    decoder.projection.weight = arrays["embed.weight"]
-    tokens = [str(idx) for idx in range(config.vocab_size)]
-    spec.register_source_vocabulary(tokens)
-    spec.register_target_vocabulary(tokens)
-    spec.config.layer_norm_epsilon = config.norm_eps
-    spec.config.add_source_eos = False
-    spec.config.decoder_start_token = None  # the prefix begins
-    spec.config.bos_token = spec.config.unk_token = tokens[0]
-    spec.config.eos_token = tokens[end_id]
-    spec.validate()
-    spec.optimize(quantization=None)
-    folder.mkdir(parents=True, exist_ok=True)
-    spec.save(str(folder))
-
-
-def _fill_layer(layer: Any, arrays: dict[str, Any], name: str) -> None:
-    """The weights of one encoder or decoder layer; `name` is its prefix in our folder."""
-    is_decoder = f"{name}self_norm.weight" in arrays
-    own, norm = ("self_attn", "self_norm") if is_decoder else ("attn", "attn_norm")
-    layer.self_attention.layer_norm.gamma = arrays[f"{name}{norm}.weight"]
-    layer.self_attention.linear[0].weight = arrays[f"{name}{own}.qkv.weight"]
-    layer.self_attention.linear[1].weight = arrays[f"{name}{own}.out.weight"]
-    if is_decoder:
-        layer.attention.layer_norm.gamma = arrays[f"{name}cross_norm.weight"]
-        layer.attention.linear[0].weight = arrays[f"{name}cross_attn.q.weight"]
-        layer.attention.linear[1].weight = arrays[f"{name}cross_attn.kv.weight"]
-        layer.attention.linear[2].weight = arrays[f"{name}cross_attn.out.weight"]
-    gate, up = np.split(arrays[f"{name}ff.gate_up.weight"], 2)
-    layer.ffn.layer_norm.gamma = arrays[f"{name}ff_norm.weight"]
-    layer.ffn.linear_0.weight = np.ascontiguousarray(gate)
-    layer.ffn.linear_0_noact.weight = np.ascontiguousarray(up)
-    layer.ffn.linear_1.weight = arrays[f"{name}ff.down.weight"]
 
 
 @contextmanager
 def converted(config: ModelConfig, weights: Weights, end_id: int = END_ID) -> Iterator[Path]:
     """A temporary CTranslate2 folder of our weights."""
     with tempfile.TemporaryDirectory() as folder:
-        convert(config, weights, Path(folder), end_id)
+        write = convert_whisper if config.front_end == "mel" else convert
+        write(config, weights, Path(folder), end_id)
         yield Path(folder)
 
 

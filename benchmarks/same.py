@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peers import CTranslate2, converted
+from peers_speech import Whisper
 from shapes import END_ID, START_ID, random_ids, random_weights
 
 import duologue
 from duologue.checkpoint.store import load_model
-from duologue.checkpoint.weights import Weights, dequantize
+from duologue.checkpoint.weights import Float32, Weights, dequantize
 from duologue.config import ModelConfig
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
@@ -39,34 +40,81 @@ class Case:
 
 
 def check_same(config: ModelConfig, weights: Weights, cases: Sequence[Case], end_id: int) -> str:
+    """compare, with a CTranslate2 copy of the weights that lasts as long as the comparison."""
+    with converted(config, weights, end_id) as folder:
+        return compare(config, weights, folder, cases, end_id)
+
+
+def compare(
+    config: ModelConfig,
+    weights: Weights,
+    folder: Path,
+    cases: Sequence[Case],
+    end_id: int,
+    most_tokens: int = MOST_TOKENS,
+) -> str:
     """Assert that CTranslate2 and ours say the same in float32, greedy; returns what was compared.
 
     Tokens must be equal one for one. Where they part, our logits of both tokens must lie within
     TIE of each other, a choice that float32 leaves open; what follows it is not compared.
+
+    folder  CTranslate2's copy of the weights
     """
-    forward = Forward(config, {name: dequantize(item) for name, item in weights.items()}, 1)
-    compared, ties = 0, 0
-    with converted(config, weights, end_id) as folder:
-        peer = CTranslate2(folder, "f32", 1)
-        for case in cases:
-            theirs = [
-                *peer.greedy([case.source], MOST_TOKENS, case.prefix, may_end=True)[0],
-                end_id,
-            ][:MOST_TOKENS]
-            state = forward.start(forward.encode(case.source, Memory.empty()))
-            for idx in case.prefix:
-                logits = forward.decode_step([state], [idx])[0]
-            for idx in theirs:
-                best = int(logits.argmax())
-                gap = float(logits[best] - logits[idx])
-                assert gap < TIE, f"{case}: CTranslate2 says {idx}, ours {best}, {gap} better"
-                compared += 1
-                if idx != best:
-                    ties += 1
-                    break
-                logits = forward.decode_step([state], [idx])[0]
+    forward = _exact(config, weights)
+    peer = CTranslate2(folder, "f32", 1)
+    found = []
+    for case in cases:
+        (theirs,) = peer.greedy([case.source], most_tokens, case.prefix, may_end=True)
+        theirs = [*theirs, end_id][:most_tokens]
+        memory = forward.encode(case.source, Memory.empty())
+        found.append(_follow(forward, memory, case.prefix, theirs))
+    return _told(found, "sources")
+
+
+def compare_speech(
+    config: ModelConfig,
+    weights: Weights,
+    folder: Path,
+    windows: Sequence[Float32],
+    most_tokens: int,
+) -> str:
+    """What `compare` does, of a model that hears: frames [n, mel_bins] of each window."""
+    assert config.generation is not None
+    forward = _exact(config, weights)
+    peer = Whisper(config, folder, "f32", 1)
+    found = []
+    for frames in windows:
+        theirs = peer.transcribe(frames, most_tokens)
+        memory = forward.encode_frames(frames)
+        found.append(_follow(forward, memory, config.generation.start_ids, theirs))
+    return _told(found, "windows")
+
+
+def _exact(config: ModelConfig, weights: Weights) -> Forward:
+    return Forward(config, {name: dequantize(item) for name, item in weights.items()}, 1)
+
+
+def _follow(
+    forward: Forward, memory: Memory, prefix: Sequence[int], theirs: Sequence[int]
+) -> tuple[int, bool]:
+    """How many tokens were compared, and whether they parted at a tie."""
+    state = forward.start(memory)
+    for idx in prefix:
+        logits = forward.decode_step([state], [idx])[0]
+    for count, idx in enumerate(theirs, 1):
+        best = int(logits.argmax())
+        gap = float(logits[best] - logits[idx])
+        assert gap < TIE, f"token {count}: CTranslate2 says {idx}, ours {best}, {gap} better"
+        if idx != best:
+            return count, True
+        logits = forward.decode_step([state], [idx])[0]
+    return len(theirs), False
+
+
+def _told(found: Sequence[tuple[int, bool]], kind: str) -> str:
+    compared, ties = (sum(column) for column in zip(*found, strict=True))
     parted = f", parted at {ties} ties" if ties else ""
-    return f"{len(cases)} sources, {compared} tokens: the same in both, float32 greedy{parted}"
+    return f"{len(found)} {kind}, {compared} tokens: the same in both, float32 greedy{parted}"
 
 
 def check_random(config: ModelConfig, sources: int = 4) -> str:

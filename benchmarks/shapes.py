@@ -52,23 +52,43 @@ def random_weights(config: ModelConfig, seed: int = 0) -> Weights:
     """Float32 weights of a sane scale: matrices N(0, 1 / fan_in), what ends a branch smaller.
 
     What such a model says means nothing; how long it takes does not depend on it. The signs of the
-    last norm are random: the tied output matrix would otherwise repeat its input for ever.
+    last norm are random: the tied output matrix would otherwise repeat its input for ever. Queries
+    are smaller where scores are not divided by sqrt(head_dim), positions as strong as tokens.
     """
     generator = np.random.default_rng(seed)
     branches = 3 * max(config.num_encoder_layers, config.num_decoder_layers)
+    last = f"decoder.layers.{config.num_decoder_layers - 1}.ff_norm"
+    last_norm = "decoder.norm.weight" if config.final_norm else f"{last}.weight"
     weights: Weights = {}
     for name, shape in weight_spec(config).items():
         if len(shape) == 1:
-            norm = 1 + 0.1 * generator.standard_normal(shape, np.float32)
-            if name == "decoder.norm.weight":
-                norm *= generator.choice([-1, 1], shape)
-            weights[name] = norm.astype(np.float32)
+            vector = 0.1 * generator.standard_normal(shape, np.float32)
+            if name.endswith(".weight"):
+                vector += 1
+            if name == last_norm:
+                vector *= generator.choice([-1, 1], shape)
+            weights[name] = vector.astype(np.float32)
             continue
         scale = shape[1] ** -0.5
         if name.endswith(("out.weight", "down.weight")):
             scale *= branches**-0.5
-        weights[name] = (generator.standard_normal(shape, np.float32) * scale).astype(np.float32)
+        if name.endswith("relative.weight"):
+            scale = 1.0
+        if name.endswith("positions.weight") and config.embed_scale is None:
+            scale = 1.0
+        matrix = generator.standard_normal(shape, np.float32)
+        matrix *= np.float32(scale)
+        if name.endswith(("qkv.weight", ".q.weight")) and config.attn_scale is not None:
+            matrix[: config.num_heads * config.head_dim] *= (
+                config.head_dim**-0.5 / config.attn_scale
+            )
+        weights[name] = matrix
     return weights
+
+
+def reply_end(config: ModelConfig) -> int:
+    """The token that ends a reply."""
+    return END_ID if config.generation is None else config.generation.eos_ids[0]
 
 
 def random_ids(config: ModelConfig, count: int, seed: int = 0) -> list[int]:

@@ -9,7 +9,7 @@
 
 load          a shipped model, a published one, or a model folder
 Model         everything one model can do; safe to use from several threads
-Conversation  see conversation.py
+Conversation  see conversation/
 
 Holds no arithmetic and no text rules: it joins the parts below it.
 """

@@ -11,12 +11,13 @@ are. Offsets in the spans that come from here count characters of what was read.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from duologue.checkpoint.store import LoadedModel, fingerprint
 from duologue.config import ModelConfig
-from duologue.engine.engine import Engine, Finished, SpecialIds
+from duologue.engine.engine import EncodeItem, Engine, Finished, SpecialIds
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
 from duologue.errors import EngineError, InputError
@@ -83,8 +84,10 @@ class Runtime:
 
     # --- what goes in ------------------------------------------------------------------------
 
-    def reply_prefix(self, memory: Memory) -> Prefix:
+    def reply_prefix(self, memory: Memory, pending: Iterable[EncodeItem] = ()) -> Prefix:
         """Decoder prefix of a reply, in the language that the user spoke last.
+
+        pending  what is still to be encoded after the memory
 
         Turns that give no sign, such as a number, leave the language as it was; before any sign
         it is the model's first. A model whose data named no languages takes `<reply>` alone.
@@ -93,9 +96,10 @@ class Runtime:
         if not known:
             return self.template.prefix("reply")
         user_id = self.tokenizer.control_id("<user>")
-        for segment in reversed(memory.segments):
-            if segment.ids[0] == user_id:
-                guess = guess_language(self.tokenizer.decode(list(segment.ids[1:])), known)
+        said = [segment.ids for segment in memory.segments] + [tuple(item.ids) for item in pending]
+        for ids in reversed(said):
+            if ids[0] == user_id:
+                guess = guess_language(self.tokenizer.decode(list(ids[1:])), known)
                 if guess is not None:
                     return self.template.prefix("reply", to_language=guess)
         return self.template.prefix("reply", to_language=known[0])
@@ -142,6 +146,20 @@ class Runtime:
         room = max(1, self.config.target_positions - num_fed)
         return replace(options, max_tokens=min(options.max_tokens, room))
 
+    def cut(self, source: Source, room: int, segment: int) -> tuple[Source, tuple[Span, ...]]:
+        """As much of a source as fits into `room` tokens, and the span of it that does not.
+
+        segment  index of the source among those of the memory
+        Raises EngineError if nothing of the text fits.
+        """
+        if room < 1:
+            num_tokens = self.config.max_positions - room
+            raise EngineError(f"the memory is full: {num_tokens} tokens")
+        kept = source.cut(room)
+        text_ids = source.ids[source.start : source.stop]
+        num_read = kept.stop - kept.start
+        return kept, unread_span(self.tokenizer, source.text, text_ids, num_read, segment)
+
     def read(
         self, source: Source, memory: Memory | None = None, is_document: bool = False
     ) -> Reading:
@@ -151,12 +169,7 @@ class Runtime:
         """
         memory = Memory.empty() if memory is None else memory
         room = self.config.max_positions - memory.num_tokens
-        if room < 1:
-            raise EngineError(f"the memory is full: {memory.num_tokens} tokens")
-        kept = source.cut(room)
-        text_ids = source.ids[source.start : source.stop]
-        num_read = kept.stop - kept.start
-        unread = unread_span(self.tokenizer, source.text, text_ids, num_read, len(memory.segments))
+        kept, unread = self.cut(source, room, len(memory.segments))
         before = time.perf_counter()
         memory = self.forward.encode(kept.ids, memory, is_document)
         encode_ms = 1000 * (time.perf_counter() - before)

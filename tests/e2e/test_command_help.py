@@ -66,7 +66,8 @@ def test_reference_page_is_current() -> None:
     ("arguments", "words"),
     [
         (["frobnicate"], ["frobnicate", "duologue --help"]),
-        (["translate", "hello"], ["--to", "duologue translate --help"]),
+        (["generate", "hello"], ["--model", "duologue generate --help"]),
+        (["translate", "hello"], ["language to translate to is missing", "en, zh"]),
         (["translate", "--to", "zh", "--beam", "0", "hello"], ["--beam"]),
         (["sentiment", "--precision", "int3", "hello"], ["--precision", *PRECISIONS]),
         (["intent", "hello"], ["--labels"]),

@@ -208,7 +208,9 @@ def test_decode_refuses_foreign_memories_unknown_tasks_and_ids(
     memory = model.encode("hello")
     with pytest.raises(InputError, match="has not learnt the task 'sing'; it knows reply, tr"):
         model.decode(memory, "sing")
-    with pytest.raises(InputError, match="needs a target language"):
+    with pytest.raises(
+        InputError, match="language to translate to is missing; this model knows en, zh"
+    ):
         model.decode(memory, "translate")
     for prefix in ([], [model.tokenizer.vocab_size], [-1]):
         with pytest.raises(EngineError):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,8 @@ from duologue import conversation as conversation_module
 from duologue import runtime as runtime_module
 from duologue.api import Model, load
 from duologue.conversation import Conversation
+from duologue.conversation import saved as saved_module
+from duologue.conversation.reply import Writer
 from duologue.engine.engine import Finished, Hypothesis, Progress
 from duologue.engine.memory import Memory
 from duologue.errors import CheckpointError, EngineError, InputError
@@ -83,7 +86,7 @@ def test_commits_in_a_row_are_the_text_of_the_result(talk: Conversation, options
 
 def test_a_guess_is_repeated_after_a_commit_that_consumed_it(model: Model) -> None:
     idx = model.tokenizer.encode("你")[-1]
-    writer = conversation_module._Writer(model.tokenizer)
+    writer = Writer(model.tokenizer)
     assert list(writer.events(Progress(0, (), (idx,)))) == [Revise("你")]
     assert list(writer.events(Progress(0, (idx,), (idx,)))) == [Commit("你"), Revise("你")]
     assert list(writer.events(Progress(0, (), (idx,)))) == []
@@ -287,9 +290,10 @@ def test_memory_and_turns_agree_after_any_sequence_of_actions(model: Model, acti
         if action == "say":
             talk.say(text, SHORT) if not is_full(talk) else None
         elif action == "close":
-            stream = talk.stream(text, SHORT)
-            _ = next(stream) if not is_full(talk) else None
-            stream.close()
+            if not is_full(talk):
+                stream = talk.stream(text, SHORT)
+                next(stream)
+                stream.close()
         elif action == "fork":
             talk = talk.fork()
         elif action == "forget":
@@ -353,10 +357,10 @@ def test_a_save_that_fails_leaves_the_old_one(
     before = snapshot(talk)
     talk.say("what time", SHORT)
 
-    def broken(path: Path, text: str) -> None:
+    def broken(path: Path, saved: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(conversation_module, "_write", broken)
+    monkeypatch.setattr(conversation_module, "write", broken)
     with pytest.raises(CheckpointError, match="No space left"):
         talk.save(tmp_path)
     talk.load(tmp_path)
@@ -464,13 +468,20 @@ def test_damaged_or_foreign_conversations_are_refused(
     assert snapshot(talk) == before
 
 
-@pytest.mark.parametrize("limit", ["MAX_TURNS_BYTES", "MAX_MEMORY_BYTES"])
+@pytest.mark.parametrize(
+    ("module", "limit"),
+    [(saved_module, "MAX_TURNS_BYTES"), (conversation_module, "MAX_MEMORY_BYTES")],
+)
 def test_files_larger_than_the_limits_are_not_read(
-    talk: Conversation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+    talk: Conversation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    limit: str,
 ) -> None:
     talk.say("hello", SHORT)
     talk.save(tmp_path)
-    monkeypatch.setattr(conversation_module, limit, 50)
+    monkeypatch.setattr(module, limit, 50)
     with pytest.raises(CheckpointError, match="larger than"):
         talk.load(tmp_path)
 

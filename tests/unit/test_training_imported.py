@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from published_tokenizers import VOCAB_SIZE, WORDS, Published
 from model_shapes import FAMILIES
+from published_tokenizers import VOCAB_SIZE, WORDS, Published
 from tiny_transformers import SIDE, T5, draw_weights
 
 from duologue.checkpoint.store import LoadedModel, load_model, save_model

@@ -1,8 +1,9 @@
 """Every Python snippet of the documentation runs, page by page, in order, and prints what it says.
 
 A page's snippets share their names. `duologue.load()` opens the default model where it is there,
-else a tiny random one of that name: what a model answers is never looked at. A `text` block right
-below a snippet is what it prints.
+else a tiny random one of that name, and published models are tiny random ones of their kind: what
+a model answers is never looked at. `talk.mp3` is a second of noise. A `text` block right below a
+snippet is what it prints.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+import tiny_whisper
+from published_apps import publish
+from published_tokenizers import Published
 
 from duologue import api
+from duologue.checkpoint import hub
 from duologue.checkpoint.store import Weights, save_model
 from duologue.config import ModelConfig
 from duologue.text.tokenizer import Tokenizer
@@ -28,6 +35,13 @@ PAGES = [
     ROOT / "docs" / "tutorial.md",
     *sorted((ROOT / "docs" / "how-to").glob("*.md")),
 ]
+PUBLISHED = {  # and the kind that stands for it
+    "google/flan-t5-small": "t5",
+    "facebook/bart-large-cnn": "bart",
+    "facebook/nllb-200-distilled-600M": "nllb_json",
+    "Helsinki-NLP/opus-mt-en-de": "marian",
+    "openai/whisper-base": "whisper",
+}
 SNIPPET = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.M | re.S)
 
 
@@ -71,7 +85,28 @@ def default_model(
     monkeypatch.setattr(api, "PRETRAINED", folder.parent)
 
 
-@pytest.mark.usefixtures("default_model")
+@pytest.fixture
+def published_models(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that the pages name, in the place of the real ones."""
+    tokenizers = Published(tmp_path_factory.mktemp("tokenizers"))
+
+    def folder_of(repo_id: str) -> Path:
+        folder = tmp_path_factory.mktemp("models") / repo_id.partition("/")[2]
+        if PUBLISHED[repo_id] == "whisper":
+            folder.mkdir()
+            tiny_whisper.publish(folder)
+        else:
+            publish(PUBLISHED[repo_id], tokenizers, folder)
+        return folder
+
+    monkeypatch.setattr(hub, "folder_of", folder_of)
+    noise = np.random.default_rng(1).normal(0, 0.1, 16000)
+    soundfile.write(tmp_path / "talk.mp3", noise, 16000)
+
+
+@pytest.mark.usefixtures("default_model", "published_models")
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)], ids=lambda p: p.name)
 def test_snippets_of_a_page_run_in_order_and_print_what_it_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -26,6 +26,8 @@ from duologue.errors import DuologueError
 COMMANDS = (
     "chat",
     "translate",
+    "summarize",
+    "generate",
     "transcribe",
     "sentiment",
     "intent",

@@ -64,7 +64,11 @@ def chat(
       duologue chat --temperature 0.7 --seed 1
       printf 'Hello!\\nHow are you?\\n' | duologue chat
     """
-    talk = Talk(open_model(model, precision, threads), as_json)
+    loaded = open_model(model, precision, threads)
+    if "reply" not in loaded.config.tasks:
+        known = ", ".join(loaded.config.tasks) or "nothing"
+        raise InputError(f"{model} has not learnt to hold a conversation; it can {known}")
+    talk = Talk(loaded, as_json)
     talk.change_options(temperature=temperature, max_tokens=max_tokens, seed=seed)
     if sys.stdin is None or not sys.stdin.isatty():
         talk.read_lines()

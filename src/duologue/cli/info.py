@@ -8,6 +8,8 @@ import typer
 
 from duologue.cli.options import DEFAULT_MODEL
 
+MOST_LISTED = 12
+
 
 def info(
     model: Annotated[
@@ -48,19 +50,30 @@ def info(
     labels = "; ".join(
         f"{name} ({len(values)})" for name, values in sorted(config.label_sets.items())
     )
+    unit = "tokens" if config.front_end == "tokens" else "steps of sound"
     rows = {
         "model": found.path,
+        "family": config.family,
         "parameters": f"{found.parameters:,}",
         "weights": f"{found.bytes:,} bytes, {found.precision}",
         "shape": f"{config.cell}, {layers}, width {config.d_model}",
         "vocabulary": f"{config.vocab_size:,} entries",
-        "memory": f"{config.max_positions:,} tokens",
-        "translates into": ", ".join(config.languages) or "nothing",
-        "replies in": ", ".join(config.reply_languages) or "whatever its data was in",
+        "memory": f"{config.max_positions:,} {unit}",
         "tasks": ", ".join(config.tasks),
+        "languages": _listed(config.languages),
+        "replies in": ", ".join(config.reply_languages) or "whatever its data was in",
         "label sets": labels,
         "licence": config.license,
         "fingerprint": found.fingerprint[:16],
     }
+    if "reply" not in config.tasks:
+        del rows["replies in"]
     for name, value in rows.items():
         print(f"{name:<12} {value or '(none stated)'}")
+
+
+def _listed(languages: tuple[str, ...]) -> str:
+    """Language codes; of many only some, and how many there are."""
+    if len(languages) <= MOST_LISTED:
+        return ", ".join(languages)
+    return f"{len(languages)}, such as {', '.join(languages[:MOST_LISTED])}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duologue.types import Precision
+from duologue.types import Options, Precision
 
 if TYPE_CHECKING:
     from duologue.api import Model
@@ -39,6 +40,18 @@ ThreadsOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Write one JSON object a line, with all that is known.")
 ]
+BeamOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=64, metavar="N", help="Beam size; 1 is fastest. The model's own if not given."
+    ),
+]
+MaxTokensOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Longest answer, in tokens; the model's own if not given."
+    ),
+]
 TextsArgument = Annotated[
     list[str] | None,
     typer.Argument(
@@ -56,6 +69,12 @@ def open_model(name: str, precision: Precision, threads: int | None) -> Model:
     model = api.load(name, precision=precision, threads=capped(threads))
     show_license(name, model.config)
     return model
+
+
+def changed(options: Options, **settings: Any) -> Options:
+    """The options with other settings; None leaves one as it is."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    return replace(options, **given)
 
 
 def show_license(name: str, config: ModelConfig) -> None:

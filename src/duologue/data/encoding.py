@@ -19,10 +19,9 @@ from duologue.errors import DataError, InputError
 from duologue.text.imported import ImportedTokenizer
 from duologue.text.imported_template import ImportedTemplate
 from duologue.text.template import MASK, prefix_ids, segment_ids
+from duologue.text.templates import AnyTokenizer
 from duologue.text.tokenizer import Tokenizer
 from duologue.types import Turn
-
-AnyTokenizer = Tokenizer | ImportedTokenizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,13 @@ from duologue.config import DataConfig
 from duologue.data.augment import augment, can_train, join
 from duologue.data.batching import Batch, collate, cut
 from duologue.data.dataset import Dataset, open_datasets
-from duologue.data.encoding import AnyTokenizer, Encoded, Limits, encode_all, windows
+from duologue.data.encoding import Encoded, Limits, encode_all, windows
 from duologue.data.rows import Example
 from duologue.data.survey import count_rows
 from duologue.errors import CheckpointError, DataError
 from duologue.text.imported_template import ImportedTemplate
 from duologue.text.template import LANGUAGES
+from duologue.text.templates import AnyTokenizer
 
 MAX_BLOCK_CHARS = 16_000_000  # of text in one block; bounds memory where rows are long
 

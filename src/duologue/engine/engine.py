@@ -3,6 +3,7 @@
     add      queue a request             step     encode some, then one decoding step for all
     abort    end it at the next step     stream   the progress of one request as it comes
     generate, generate_batch             run to the end
+    inbox, collect                       the progress of many requests together
 
 Any thread may call anything. There is no thread of the engine's own: whoever waits for progress
 runs the step that makes it, for all requests; the others sleep until there is something for them
@@ -88,6 +89,7 @@ class Engine:
         sources: Sequence[EncodeItem] = (),
         client: str = "",
         constraints: Constraints = FREE,
+        inbox: Mailbox | None = None,
     ) -> int:
         """Queue a request and return its id.
 
@@ -96,6 +98,7 @@ class Engine:
                      of others; Finished.memory then holds them
         client       whom it is for: clients get their turns one after another
         constraints  forced ids and a rule of the caller's
+        inbox        where its progress goes; None: to who calls stream, or step
 
         Raises EngineError, with the sizes, if the request could never be served, for ids that do
         not exist, and for the memory of another model; OverloadedError if too many wait already.
@@ -111,6 +114,8 @@ class Engine:
             request = Request(number, client, prompt, memory, deque(items), num_bytes)
             self._scheduler.add(request)
             self._live[number] = request
+            if inbox is not None:
+                self._mailboxes[number] = inbox
         return number
 
     def abort(self, request_id: int) -> None:
@@ -252,6 +257,7 @@ class Engine:
                 self._mailboxes[item.request_id].put(item)
             if item.finished is not None:
                 del self._live[item.request_id]
+                self._mailboxes.pop(item.request_id, None)
                 request.release()
 
     # --- to the end --------------------------------------------------------------------------
@@ -277,12 +283,9 @@ class Engine:
         constraints: Constraints = FREE,
     ) -> Generator[Progress, None, None]:
         """Add and stream in one: no other thread's step can end the request in between."""
-        with self._turns.lock:
-            return self.stream(
-                self.add(
-                    memory, prefix_ids, options, record_attention, sources, client, constraints
-                )
-            )
+        inbox = self.inbox()
+        job = memory, prefix_ids, options, record_attention, sources, client, constraints
+        return self._stream(self.add(*job, inbox), inbox)
 
     def _stream(self, request_id: int, mailbox: Mailbox) -> Generator[Progress, None, None]:
         try:
@@ -310,6 +313,18 @@ class Engine:
         with self._turns.lock:
             self._mailboxes.pop(request_id, None)
             self.abort(request_id)
+
+    def inbox(self) -> Mailbox:
+        """A place where the progress of many requests arrives together; see add and collect."""
+        return self._turns.mailbox()
+
+    def collect(self, inbox: Mailbox) -> list[Progress]:
+        """Wait for progress in an inbox, one of whose requests must live; raises as step does."""
+        self._wait(inbox)
+        with self._turns.lock:
+            items = list(inbox.items)
+            inbox.items.clear()
+        return items
 
     def _wait(self, mailbox: Mailbox) -> None:
         """Until there is progress in a mailbox; runs steps as long as no other thread does.
@@ -350,23 +365,19 @@ class Engine:
         """
         finished: dict[int, Finished] = {}
         order: list[int] = []
-        mailbox = self._turns.mailbox()
+        inbox = self.inbox()
         room = max(1, self._options.max_rows // options.num_rows)
         remaining = iter(sources)
         try:
             while True:
-                for memory, prefix_ids in islice(remaining, room + len(finished) - len(order)):
-                    with self._turns.lock:  # no other thread's step can end it in between
-                        order.append(self.add(memory, prefix_ids, options, constraints=constraints))
-                        self._subscribe(order[-1], mailbox)
+                for memory, ids in islice(remaining, room + len(finished) - len(order)):
+                    number = self.add(memory, ids, options, constraints=constraints, inbox=inbox)
+                    order.append(number)
                 if len(finished) == len(order):
                     return [finished[request_id] for request_id in order]
-                self._wait(mailbox)
-                while mailbox.items:
-                    progress = mailbox.items.popleft()
+                for progress in self.collect(inbox):
                     if progress.finished is not None:
                         finished[progress.request_id] = progress.finished
-                        self._unsubscribe(progress.request_id)
         finally:
             for request_id in set(order) - set(finished):
                 self._unsubscribe(request_id)

@@ -78,10 +78,12 @@ class DuoTemplate:
     ) -> Prefix:
         """See Template."""
         self._require_task(task)
+        known = self._config.reply_languages if task == "reply" else self._config.languages
         if to_language is not None:
-            is_reply = task == "reply"
-            _known(
-                to_language, self._config.reply_languages if is_reply else self._config.languages
+            _known(to_language, known)
+        elif task == "translate":
+            raise InputError(
+                f"the language to translate to is missing; this model knows {_listed(known)}"
             )
         return Prefix(tuple(prefix_ids(self._tokenizer, task, to_language)))
 

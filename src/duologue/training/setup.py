@@ -29,7 +29,6 @@ from duologue.checkpoint.weights import Weights
 from duologue.config import ModelConfig, Recipe, load_recipe, save_recipe, to_dict
 from duologue.data import survey
 from duologue.data.dataset import Dataset, open_datasets
-from duologue.data.encoding import AnyTokenizer
 from duologue.data.mixing import BatchStream, limits_of
 from duologue.errors import ConfigError
 from duologue.model.seq2seq import Seq2Seq
@@ -37,6 +36,7 @@ from duologue.model.values import Source, Target
 from duologue.text.imported import ImportedTokenizer
 from duologue.text.imported_template import ImportedTemplate
 from duologue.text.template import LANGUAGES
+from duologue.text.templates import AnyTokenizer
 from duologue.text.tokenizer import Tokenizer
 from duologue.text.tokenizer_train import train_tokenizer
 from duologue.training.card import model_card

@@ -12,12 +12,12 @@ from typing import Any
 from duologue.config import ModelConfig, Recipe, from_dict, replace, to_dict
 from duologue.data import survey
 from duologue.data.dataset import Dataset
-from duologue.data.encoding import AnyTokenizer
 from duologue.data.survey import Contents
 from duologue.errors import ConfigError, InputError
 from duologue.text.describe import PAIR
 from duologue.text.language_codes import resolve_language
 from duologue.text.template import LANGUAGES, TASKS
+from duologue.text.templates import AnyTokenizer
 
 DERIVED = ("vocab_size", "languages", "reply_languages", "tasks", "label_sets")
 

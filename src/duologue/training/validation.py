@@ -27,18 +27,12 @@ from duologue.config import AugmentConfig, Recipe
 from duologue.data.augment import augment
 from duologue.data.batching import Batch, collate, cut
 from duologue.data.dataset import Dataset
-from duologue.data.encoding import (
-    AnyTokenizer,
-    Encoded,
-    EncodedTarget,
-    Limits,
-    encode_all,
-    windows,
-)
+from duologue.data.encoding import Encoded, EncodedTarget, Limits, encode_all, windows
 from duologue.data.rows import Example
 from duologue.model.seq2seq import Seq2Seq
 from duologue.model.values import Source, Target
 from duologue.text.imported_template import ImportedTemplate
+from duologue.text.templates import AnyTokenizer
 from duologue.training.objective import target_loss
 
 T = TypeVar("T")

@@ -1,0 +1,64 @@
+"""The application: all routes, and what stands around them.
+
+make_app   a FastAPI application of one service
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from duologue import __version__
+from duologue.server import errors, schemas
+from duologue.server.dialogues import Dialogues
+from duologue.server.options import ServeOptions
+from duologue.server.routes import conversations, health, info
+from duologue.server.security import Guard
+from duologue.server.service import Service
+
+ROUTERS: tuple[APIRouter, ...] = (conversations.router, info.router, health.router)
+PAGE = Path(__file__).parent / "web"
+
+
+def make_app(service: Service, options: ServeOptions | None = None) -> FastAPI:
+    """The application. It starts the service, and closes it at its end."""
+    options = options or ServeOptions()
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        try:
+            yield
+        finally:
+            await service.close()
+
+    app = FastAPI(
+        title="Duologue",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # these pages load scripts from elsewhere
+        redoc_url=None,
+        responses={"4XX": {"model": schemas.Error}, "5XX": {"model": schemas.Error}},
+    )
+    app.state.service = service
+    app.state.options = options
+    app.state.dialogues = Dialogues(service)
+    errors.install(app)
+    if options.allow_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(options.allow_origins),
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    app.add_middleware(Guard, service=service, options=options)
+    for router in ROUTERS:
+        app.include_router(router)
+    if PAGE.is_dir():
+        app.mount("/", StaticFiles(directory=PAGE, html=True))
+    return app

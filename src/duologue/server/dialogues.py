@@ -1,0 +1,214 @@
+"""Turns in stored conversations, one at a time in each.
+
+Answer      a reply in a conversation: what was asked, and what is on its way
+Dialogues   say, make again, stop, delete
+
+The engine begins while the question is being stored. Nobody is told of either before it is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from duologue.conversation import Conversation, Reply
+from duologue.errors import InputError
+from duologue.server import views
+from duologue.server.errors import ApiError
+from duologue.server.replies import RunningReply
+from duologue.server.service import Begun, ServedModel, Service, servable
+from duologue.storage.records import StoredMessage
+from duologue.types import Options, Result, Turn
+
+MAX_TITLE_CHARS = 60  # of a title that is made from what was said first
+
+Stored = tuple[StoredMessage, StoredMessage]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """question  the user's message, which is stored, as it is sent
+    running   the reply; its `kept` is the message that it has become, in the same way
+    """
+
+    question: dict[str, Any]
+    running: RunningReply
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """A turn before it is stored.
+
+    path   the messages before the question
+    store  stores the question, if it is new, and the unfinished reply
+    """
+
+    served: ServedModel
+    conversation: Conversation
+    reply: Reply
+    path: list[StoredMessage]
+    store: Callable[[], Stored]
+
+
+class Dialogues:
+    """Who asks for what is another's gets NotFoundError, as from the store."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._store = service.conversations
+        self._running: dict[tuple[str, str], RunningReply | None] = {}
+
+    async def say(
+        self, owner: str, conversation: str, text: str, options: Options, **after: str | None
+    ) -> Answer:
+        """Say something in a conversation.
+
+        after  parent=: the message that it comes after, None before the first; without: the head
+
+        Raises ApiError (busy) while another reply is made there, and what Service.reply raises.
+        """
+
+        def prepare() -> _Asking:
+            found = self._store.get(owner, conversation)
+            served = self._service.model(found.model)
+            self._service.limits.check_texts(served.runtime, [text])
+            parent = after.get("parent", found.head)
+            path = self._store.path(owner, conversation, parent) if parent else []
+            known, unread = served.memories.restore(path)
+            reply = servable(known.begin, [*unread, Turn("user", text)], options)
+
+            def store() -> Stored:
+                stored = self._store.ask(owner, conversation, parent, text, vars(options))
+                if not found.title and not path:
+                    self._store.rename(owner, conversation, _title(text))
+                return stored
+
+            return _Asking(served, known, reply, path, store)
+
+        return await self._answer(owner, conversation, prepare)
+
+    async def regenerate(
+        self, owner: str, conversation: str, message: str, options: Options
+    ) -> Answer:
+        """Another reply to a user's message; `message` is that one, or a reply to it.
+
+        Raises what say raises.
+        """
+
+        def prepare() -> _Asking:
+            found = self._store.get(owner, conversation)
+            served = self._service.model(found.model)
+            path = self._store.path(owner, conversation, message)
+            if path[-1].role == "agent":
+                path.pop()
+            if not path or path[-1].role != "user":
+                raise InputError("only a reply to a user's message can be made again")
+            known, unread = served.memories.restore(path)
+            reply = servable(known.begin, unread, options)
+            *before, question = path
+
+            def store() -> Stored:
+                return question, self._store.begin_reply(
+                    owner, conversation, question.id, vars(options)
+                )
+
+            return _Asking(served, known, reply, before, store)
+
+        return await self._answer(owner, conversation, prepare)
+
+    def is_busy(self, owner: str, conversation: str) -> bool:
+        """Whether a reply is being made in a conversation."""
+        return (owner, conversation) in self._running
+
+    def stop(self, owner: str, conversation: str) -> bool:
+        """End the reply that is being made in a conversation; False if there is none."""
+        running = self._running.get((owner, conversation))
+        if running is None:
+            return False
+        running.stop()
+        return True
+
+    async def delete(self, owner: str, conversation: str) -> None:
+        """Delete a conversation, and what is kept of it in memory and on disk."""
+        running = self._running.get((owner, conversation))
+        if running is not None:
+            running.stop()
+            await running.wait()
+        gone = await self._service.stored(self._store.delete, owner, conversation)
+        # After the saves that were begun, so that none brings back what is deleted.
+        await asyncio.wrap_future(self._service.save_later(self._forget, gone))
+
+    async def _answer(
+        self, owner: str, conversation: str, prepare: Callable[[], _Asking]
+    ) -> Answer:
+        where = owner, conversation
+        if where in self._running:
+            raise ApiError("busy", "a reply is being made here already: stop it, or wait for it")
+        self._running[where] = None
+        asking: _Asking
+        stored: Future[Stored]
+
+        def begin() -> Begun:
+            nonlocal asking
+            asking = prepare()
+            return Begun(asking.served, asking.reply)
+
+        def keep(result: Result | None) -> dict[str, Any] | None:
+            return self._keep(owner, asking, stored.result(), result)
+
+        def release() -> None:
+            del self._running[where]
+
+        running = await self._service.reply(owner, begin, keep, release)
+        self._running[where] = running
+        stored = self._service.storing(asking.store)
+        try:
+            question, _ = await asyncio.shield(asyncio.wrap_future(stored))
+            shown = await self._service.stored(self._view, owner, question)
+        except BaseException:
+            running.stop()
+            raise
+        return Answer(shown, running)
+
+    def _keep(
+        self, owner: str, asking: _Asking, stored: Stored, result: Result | None
+    ) -> dict[str, Any] | None:
+        """Complete a stored reply, and remember what was encoded; the message, as it is sent."""
+        question, reply = stored
+        where = owner, reply.conversation, reply.id
+        if result is None:
+            self._store.discard(*where)
+            return None
+        path = [*asking.path, question]
+        values = _values(asking, path, result)
+        done = self._store.complete(*where, result.text, result.finish_reason, values)
+        hashes = [message.hash or "" for message in (*path, done)]
+        memories = asking.served.memories
+        memories.keep(hashes, asking.conversation)
+        self._service.save_later(memories.save, hashes, asking.conversation.fork())
+        return self._view(owner, done)
+
+    def _view(self, owner: str, message: StoredMessage) -> dict[str, Any]:
+        family = self._store.siblings(owner, message.conversation, message.id)
+        return views.message(message, family)
+
+    def _forget(self, hashes: list[str]) -> None:
+        for served in self._service.models.values():
+            served.memories.forget(hashes)
+
+
+def _values(asking: _Asking, path: list[StoredMessage], result: Result) -> dict[str, Any]:
+    """A result as it is stored: with the message of each evidence, and how sure each piece was."""
+    values = result.to_dict()
+    for span in values["evidence"]:
+        span["message"] = path[asking.reply.turn_of_segment[span["segment"]]].id
+    values["tokens"] = asking.reply.tokens
+    return values
+
+
+def _title(text: str) -> str:
+    title = " ".join(text.split())
+    return title if len(title) <= MAX_TITLE_CHARS else f"{title[: MAX_TITLE_CHARS - 1]}…"

@@ -1,0 +1,1 @@
+"""One file for each group of routes. Each has a `router`; app.py joins them."""

@@ -1,0 +1,164 @@
+"""Start, signals, and a stop that loses nothing.
+
+open_service   the models, the database and the cache of a data folder
+run            serve until SIGTERM or Ctrl-C
+Server         uvicorn, which lets replies end before it leaves
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from duologue.api import model_folder
+from duologue.checkpoint.store import Precision, load_model
+from duologue.errors import ConfigError
+from duologue.runtime import Runtime
+from duologue.server.app import make_app
+from duologue.server.limits import Limits
+from duologue.server.options import ServeOptions
+from duologue.server.security import is_loopback
+from duologue.server.service import Service
+from duologue.storage.database import open_database, sqlite_url
+from duologue.storage.memory_cache import MemoryCache
+
+CACHE_FOLDER = "memories"
+# After their replies have ended, connections may take so long to take the rest.
+_LAST_WORDS_S = 5.0
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """models       names or folders, as for api.load; the first is the default
+    data         folder of the database and of the encoded memories; made if it is not there
+    database     URL of another database; None: SQLite in `data`
+    cache_bytes  most that encoded memories take on disk; 0: none are kept there
+    precision, threads, two_stage  see api.load
+    """
+
+    models: tuple[str, ...]
+    data: Path
+    database: str | None = None
+    cache_bytes: int = 2**30
+    precision: Precision = "int8"
+    threads: int | None = None
+    two_stage: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+def open_service(options: ServiceOptions) -> Service:
+    """Load the models and open the store.
+
+    Raises ConfigError for a model that is named twice, and what api.load, open_database and
+    MemoryCache raise.
+    """
+    runtimes: dict[str, Runtime] = {}
+    for model in options.models:
+        folder = model_folder(model)
+        name = model if not Path(model).expanduser().is_dir() else folder.resolve().name
+        if name in runtimes:
+            raise ConfigError(f"two models are called {name!r}; rename the folder of one of them")
+        loaded = load_model(folder, options.precision)
+        runtimes[name] = Runtime(loaded, options.threads, options.two_stage)
+    database = open_database(options.database or sqlite_url(options.data))
+    cache = None
+    if options.cache_bytes:
+        cache = MemoryCache(options.data / CACHE_FOLDER, options.cache_bytes)
+    return Service(runtimes, database, cache, options.limits)
+
+
+def require_access(service: Service, host: str) -> bool:
+    """Whether requests must bring a key: where there are keys, and on every address but loopback.
+
+    Raises ConfigError for such an address without a key.
+    """
+    has_keys = any(key.revoked_ms is None for key in service.keys.list())
+    if not has_keys and not is_loopback(host):
+        raise ConfigError(
+            f"{host} can be reached from other machines, and there is no key yet: make one with "
+            "duologue keys create NAME, or bind to 127.0.0.1"
+        )
+    return has_keys
+
+
+def run(service: Service, options: ServeOptions, on_start: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C; then running replies end, and all that is known is written.
+
+    on_start  is given the address once requests are taken
+
+    Raises ConfigError if the address cannot be had, KeyboardInterrupt after Ctrl-C.
+    """
+    listener = _listen(options)
+    port = listener.getsockname()[1]
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    server = Server(make_app(service, options), service, options)
+    server.on_start = lambda: on_start(f"http://{host}:{port}")
+    with listener:
+        server.run(sockets=[listener])
+    if server.signal == signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+class Server(uvicorn.Server):
+    """uvicorn with our own stop: replies end within the grace time, or are cut and kept.
+
+    signal    (attribute) that told it to stop
+    on_start  (attribute) called once requests are taken
+    """
+
+    def __init__(self, app: FastAPI, service: Service, options: ServeOptions) -> None:
+        config = uvicorn.Config(
+            app,
+            access_log=False,  # addresses hold what people search for
+            server_header=False,
+            log_level="warning",
+            ws_max_size=service.limits.max_body_bytes,
+            timeout_graceful_shutdown=int(options.grace_s + _LAST_WORDS_S),
+        )
+        super().__init__(config)
+        self.signal: int | None = None
+        self.on_start: Callable[[], None] = lambda: None
+        self._service = service
+        self._options = options
+
+    async def startup(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        await super().startup(list(sockets) if sockets is not None else None)
+        if self.started:
+            self.on_start()
+
+    async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        """See uvicorn; replies end while it waits for its connections."""
+        draining = asyncio.create_task(self._service.drain(self._options.grace_s))
+        await super().shutdown(list(sockets) if sockets is not None else None)
+        await draining
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """See uvicorn, which would raise the signal once more at the end: a stop is no failure."""
+        self.signal = self.signal or sig
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
+def _listen(options: ServeOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((options.host, options.port))
+        listener.listen(2048)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"cannot listen on {options.host}, port {options.port}: {reason}"
+        ) from None
+    return listener

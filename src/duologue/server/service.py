@@ -1,0 +1,234 @@
+"""What routes call: the models, the store, and who may have how much of them.
+
+ServedModel   a model with what the service needs of it
+Service       runs work on threads, and replies on the engines, within the limits
+
+Methods are for the thread of the event loop; whatever may block is done on other threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from duologue.api import Model
+from duologue.conversation import Conversation, Reply
+from duologue.errors import EngineError, InputError, NotFoundError, OverloadedError
+from duologue.runtime import Runtime
+from duologue.server.bridge import Bridge
+from duologue.server.limits import Limits, Places, RateLimiter
+from duologue.server.memories import Memories
+from duologue.server.metrics import Metrics
+from duologue.server.replies import Ending, RunningReply
+from duologue.storage.conversations import Conversations
+from duologue.storage.database import Database
+from duologue.storage.keys import Keys
+from duologue.storage.memory_cache import MemoryCache
+from duologue.types import Options, Result, Turn
+
+T = TypeVar("T")
+P = ParamSpec("P")
+_STORE_THREADS, _WORK_THREADS = 8, 16
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One loaded model."""
+
+    name: str
+    model: Model
+    runtime: Runtime
+    bridge: Bridge
+    memories: Memories
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A reply that is ready to be made, by which model."""
+
+    served: ServedModel
+    reply: Reply
+
+
+class Service:
+    """Made before the event loop runs; start() joins them.
+
+    runtimes  by name; the first is used where a request names none
+    cache     of encoded memories on disk; None: there is none
+    """
+
+    def __init__(
+        self,
+        runtimes: dict[str, Runtime],
+        database: Database,
+        cache: MemoryCache | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.conversations = Conversations(database)
+        self.keys = Keys(database)
+        self.cache = cache
+        self.metrics = Metrics()
+        self.places = Places(self.limits)
+        self.rates = RateLimiter(self.limits.max_requests_per_minute)
+        self.models: dict[str, ServedModel] = {}
+        self.is_stopping = False
+        self._runtimes = runtimes
+        self._database = database
+        self._replies: set[RunningReply] = set()
+        self._store = ThreadPoolExecutor(_STORE_THREADS, "store")
+        self._workers = ThreadPoolExecutor(_WORK_THREADS, "work")
+        self._saver = ThreadPoolExecutor(1, "save")
+
+    # --- life --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to work, in the running event loop."""
+        loop = asyncio.get_running_loop()
+        for name, runtime in self._runtimes.items():
+            model = Model(runtime)
+            memories = Memories(model, runtime, self.cache)
+            bridge = Bridge(runtime.engine, loop)
+            self.models[name] = ServedModel(name, model, runtime, bridge, memories)
+        if self.cache is not None:
+            self._saver.submit(self.cache.sweep, self.conversations.known_hashes)
+        self.metrics.watch(self)
+
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing new; let running replies end, and stop those that take longer."""
+        self.is_stopping = True
+        late = {asyncio.ensure_future(reply.wait()) for reply in self._replies}
+        if late:
+            _, late = await asyncio.wait(late, timeout=grace_s)
+        for reply in list(self._replies):
+            reply.stop()
+        if late:
+            await asyncio.wait(late)
+
+    async def close(self) -> None:
+        """End everything; what is known by then is written."""
+        await self.drain(0)
+        for served in self.models.values():
+            await asyncio.to_thread(served.bridge.close)
+        for executor in (self._workers, self._store, self._saver):
+            await asyncio.to_thread(executor.shutdown)
+        self._database.close()
+
+    # --- work --------------------------------------------------------------------------------
+
+    def model(self, name: str | None = None) -> ServedModel:
+        """A model by its name; None: the first. Raises NotFoundError, which lists them."""
+        if name is None:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise NotFoundError(f"there is no such model; this server has {', '.join(self.models)}")
+        return self.models[name]
+
+    async def stored(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What a method of the store returns, which may have to wait for the disk."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._store, partial(call, *args, **kwargs))
+
+    async def work(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What a function returns that computes for a while, such as a translation.
+
+        Raises OverloadedError if too much is worked on already.
+        """
+        loop = asyncio.get_running_loop()
+        with self._place():
+            return await loop.run_in_executor(self._workers, partial(call, *args, **kwargs))
+
+    def storing(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Begin to call a method of the store; any thread may wait for the end."""
+        return self._store.submit(call, *args, **kwargs)
+
+    def save_later(
+        self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[object]:
+        """Call what nobody waits for, one after another, from any thread."""
+        return self._saver.submit(call, *args, **kwargs)
+
+    # --- replies -----------------------------------------------------------------------------
+
+    async def reply(
+        self,
+        owner: str,
+        begin: Callable[[], Begun],
+        keep: Callable[[Result | None], object] = lambda _: None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> RunningReply:
+        """Start a reply. No other code of the event loop runs between its start and the return.
+
+        begin   prepares it, on a thread that may block
+        keep    called on such a thread with the result, before Done; None: there is none to keep
+        on_end  called when all is over, also if this raises
+
+        Raises what begin raises, InputError for what can never be served, and OverloadedError.
+        """
+        loop = asyncio.get_running_loop()
+
+        def ended(running: RunningReply) -> None:
+            self._replies.discard(running)
+            self._count(begun.served.name, running)
+            rest.close()
+
+        with ExitStack() as ends:
+            ends.callback(on_end)
+            ends.enter_context(self._place())
+            begun = await loop.run_in_executor(self._store, begin)
+            running = RunningReply(
+                begun.reply,
+                begun.served.bridge,
+                Ending(partial(loop.run_in_executor, self._workers), keep, ended),
+            )
+            timer = loop.call_later(self.limits.max_request_s, running.stop, "timeout")
+            ends.callback(timer.cancel)
+            servable(running.start, owner)
+            self._replies.add(running)
+            rest = ends.pop_all()
+        return running
+
+    async def converse(
+        self, owner: str, served: ServedModel, turns: Sequence[Turn], options: Options
+    ) -> RunningReply:
+        """The reply to a dialogue that is not stored, whose last turn is the user's.
+
+        Raises what reply raises.
+        """
+
+        def begin() -> Begun:
+            texts = [turn.text for turn in turns]
+            self.limits.check_texts(served.runtime, texts, "messages")
+            conversation = Conversation(served.runtime)
+            return Begun(served, servable(conversation.begin, turns, options))
+
+        return await self.reply(owner, begin)
+
+    def _place(self) -> ExitStack:
+        """A place among what is worked on, as long as the stack is open."""
+        if self.is_stopping:
+            raise OverloadedError("the server is going down", 1.0)
+        places = ExitStack()
+        places.enter_context(self.places.active())
+        return places
+
+    def _count(self, model: str, running: RunningReply) -> None:
+        if running.result is not None:
+            self.metrics.used(model, running.result.usage)
+        if running.first_token_s is not None:
+            self.metrics.first_token(model, running.first_token_s)
+
+
+def servable(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a call returns; an EngineError is one of the request, which can never be served."""
+    try:
+        return call(*args, **kwargs)
+    except OverloadedError:
+        raise
+    except EngineError as error:
+        raise InputError(str(error)) from None
