@@ -62,7 +62,7 @@ export class Insight {
       "section",
       { "aria-labelledby": "confidence-title" },
       el("h3", { id: "confidence-title" }, t("confidence")),
-      bar(t("confidence"), result.confidence, percent(result.confidence)),
+      bar(t("whole_reply"), result.confidence, percent(result.confidence)),
       el("p", { class: "pieces", dir: "auto" }, ...(pieces ?? [text])),
       el("p", { class: "note" }, explained?.error?.message ?? t("confidence_hint")),
     );

@@ -9,8 +9,7 @@ export class Models {
   async show() {
     try {
       const known = await info(true);
-      byId("model-cards").replaceChildren(...known.models.map(card));
-      byId("server-facts").replaceChildren(server(known));
+      byId("cards").replaceChildren(...known.models.map(card), server(known));
     } catch (error) {
       showError(error);
     }
@@ -35,7 +34,7 @@ function card(model) {
     ),
     facts([
       [t("family"), model.family],
-      [t("memory"), model.memory_bytes ? bytes(model.memory_bytes) : t("unknown")],
+      [t("memory"), bytes(model.memory_bytes)],
       [t("licence"), model.license || t("unknown")],
       [t("languages"), languages || t("unknown")],
     ]),

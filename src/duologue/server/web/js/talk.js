@@ -60,16 +60,18 @@ export class Talk {
 
   create() {
     if (location.hash === "#/talk") this.#open(null);
-    else location.hash = "#/talk";
+    else goTo("#/talk", () => this.#composer.focus());
     this.#composer.focus();
   }
 
   search() {
-    location.hash = byId("talk").hidden ? "#/talk" : location.hash;
-    if (getComputedStyle(byId("list")).visibility === "hidden") {
-      openDrawer("list", byId("open-list"));
+    if (byId("talk").hidden) goTo("#/talk", () => this.search());
+    else {
+      if (getComputedStyle(byId("list")).visibility === "hidden") {
+        openDrawer("list", byId("open-list"));
+      }
+      byId("search").focus();
     }
-    byId("search").focus();
   }
 
   /** Ends the reply that is being made, if one is; what was committed is kept. */
@@ -275,6 +277,12 @@ export class Talk {
     if (isDrawer) openDrawer("insight", byId("open-insight"));
     else byId("insight").querySelector("button.evidence")?.focus();
   }
+}
+
+/** Changes the address, and does something when the view is there. */
+function goTo(hash, then) {
+  window.addEventListener("hashchange", then, { once: true });
+  location.hash = hash;
 }
 
 const withoutType = ({ type, ...message }) => message;

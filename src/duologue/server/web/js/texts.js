@@ -38,11 +38,6 @@ export const TEXTS = {
   ],
   key: ["API key", "API 密钥", "API-Schlüssel"],
   key_use: ["Use this key", "使用此密钥", "Diesen Schlüssel benutzen"],
-  key_needed: [
-    "Without a key the server answers nothing.",
-    "没有密钥，服务器不会作答。",
-    "Ohne Schlüssel antwortet der Server nicht.",
-  ],
   // the list
   conversation_list: ["List of conversations", "对话列表", "Liste der Gespräche"],
   new_conversation: ["New conversation", "新对话", "Neues Gespräch"],
@@ -151,6 +146,7 @@ export const TEXTS = {
     "Gibt es eine Antwort, steht hier, worauf sie sich stützt, wie sicher sie ist und wie schnell sie kam.",
   ],
   confidence: ["Confidence", "把握程度", "Sicherheit"],
+  whole_reply: ["The whole reply", "整个回复", "Die ganze Antwort"],
   confidence_hint: [
     "The model's own, not calibrated. The fainter the line under a piece, the less sure it is.",
     "由模型自己给出，未经校准。文字下的线越淡，把握越小。",
@@ -188,7 +184,6 @@ export const TEXTS = {
   open_file: ["Open a file", "打开文件", "Datei öffnen"],
   alternatives: ["What else it could be", "其他译法", "Was es noch sein könnte"],
   alternatives_none: ["Nothing else was considered.", "没有其他译法。", "Anderes kam nicht in Betracht."],
-  chosen: ["chosen", "已选", "gewählt"],
   translator_hint: [
     "Choose a sentence or a word of the translation to see what else it could be.",
     "选择译文中的句子或词，查看其他译法。",
@@ -228,7 +223,6 @@ export const TEXTS = {
   scopes: ["What your key opens", "您的密钥可用于", "Was Ihr Schlüssel öffnet"],
   limits: ["Limits", "限制", "Grenzen"],
   // the shortcuts
-  keys_anywhere: ["Anywhere", "任何位置", "Überall"],
   keys_menu: ["Move in a list or menu", "在列表或菜单中移动", "In Liste oder Menü bewegen"],
   keys_rename: ["Rename the chosen conversation", "重命名所选对话", "Gewähltes Gespräch umbenennen"],
   keys_delete: ["Delete the chosen conversation", "删除所选对话", "Gewähltes Gespräch löschen"],
