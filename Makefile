@@ -1,5 +1,6 @@
 # Everything a newcomer or contributor runs. Each target makes .venv and installs what it needs.
 #   make chat    talk to the default model        make check   format, lint, types, layers
+#   make serve   the same on a page in the browser, and for programs
 #   make test    every test, with coverage        make bench   speed against peers
 #
 # The C++ alone, without Python; `make check` runs all three:
@@ -25,11 +26,14 @@ build_native_tests = echo "building $(1)/native_tests" && \
   $(CMAKE) -S . -B $(1) -DDUOLOGUE_NATIVE_TESTS=ON -DCMAKE_RULE_MESSAGES=OFF -DCMAKE_TARGET_MESSAGES=OFF \
     $(2) --log-level=WARNING >/dev/null && MAKEFLAGS=--no-print-directory $(CMAKE) --build $(1) -j$(JOBS)
 
-.PHONY: chat test check native-test sanitize arm bench clean preflight
+.PHONY: chat serve test check native-test sanitize arm bench clean preflight
 .DELETE_ON_ERROR:
 
 chat: $(VENV)/.serve
 	@$(BIN)/duologue chat
+
+serve: $(VENV)/.http
+	@$(BIN)/duologue serve
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
@@ -83,6 +87,11 @@ $(VENV)/.serve: $(NATIVE) constraints.txt | preflight
 	@echo "installing Duologue into $(VENV) (once; about a minute)"
 	@$(PIP) install -c constraints.txt "scikit-build-core>=1.0" "nanobind>=3.0" "cmake>=3.18" ninja
 	@$(PIP) install -c constraints.txt --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.http: $(VENV)/.serve
+	@echo "installing what the server needs"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e ".[serve]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.serve

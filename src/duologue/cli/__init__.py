@@ -25,6 +25,8 @@ from duologue.errors import DuologueError
 
 COMMANDS = (
     "chat",
+    "serve",
+    "keys",
     "translate",
     "summarize",
     "generate",

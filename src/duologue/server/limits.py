@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
-from duologue.errors import ConfigError, InputError, OverloadedError
+from duologue.config.values import STRICT, require
+from duologue.errors import InputError, OverloadedError
 from duologue.runtime import Runtime
 from duologue.server.errors import ApiError
 from duologue.types import Options
@@ -36,6 +37,8 @@ class Limits:
     max_active         requests that are worked on or wait for that, of all keys
     """
 
+    __pydantic_config__ = STRICT
+
     max_body_bytes: int = 2**20
     max_source_tokens: int = 16_384
     max_texts: int = 64
@@ -49,8 +52,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if getattr(self, field.name) <= 0:
-                raise ConfigError(f"{field.name} must be positive")
+            require(getattr(self, field.name) > 0, f"{field.name} must be positive")
 
     def options(self, changes: dict[str, Any], base: Options) -> Options:
         """Some options changed. Raises InputError for values that cannot be, or beyond a limit."""

@@ -1,6 +1,7 @@
 """Start, signals, and a stop that loses nothing.
 
 open_service   the models, the database and the cache of a data folder
+open_store     the database alone
 run            serve until SIGTERM or Ctrl-C
 Server         uvicorn, which lets replies end before it leaves
 """
@@ -11,7 +12,6 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -19,15 +19,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from duologue.api import model_folder
-from duologue.checkpoint.store import Precision, load_model
+from duologue.checkpoint.store import load_model
 from duologue.errors import ConfigError
 from duologue.runtime import Runtime
 from duologue.server.app import make_app
-from duologue.server.limits import Limits
-from duologue.server.options import ServeOptions
+from duologue.server.options import ServeOptions, data_folder
 from duologue.server.security import is_loopback
 from duologue.server.service import Service
-from duologue.storage.database import open_database, sqlite_url
+from duologue.storage.database import Database, open_database, sqlite_url
+from duologue.storage.keys import Keys
 from duologue.storage.memory_cache import MemoryCache
 
 CACHE_FOLDER = "memories"
@@ -35,52 +35,44 @@ CACHE_FOLDER = "memories"
 _LAST_WORDS_S = 5.0
 
 
-@dataclass(frozen=True)
-class ServiceOptions:
-    """models       names or folders, as for api.load; the first is the default
-    data         folder of the database and of the encoded memories; made if it is not there
-    database     URL of another database; None: SQLite in `data`
-    cache_bytes  most that encoded memories take on disk; 0: none are kept there
-    precision, threads, two_stage  see api.load
+def open_service(options: ServeOptions) -> Service:
+    """Open the store and load the models.
+
+    Raises ConfigError for a model that is named twice, and for an address that others can reach
+    while there are no keys; and what api.load, open_database and MemoryCache raise.
     """
+    database = open_store(options.data, options.database)
+    try:
+        needs_key = _needs_key(Keys(database), options.host)
+        cache = None
+        if options.cache_bytes:
+            cache = MemoryCache(options.data / CACHE_FOLDER, options.cache_bytes)
+        return Service(_runtimes(options), database, cache, options.limits, needs_key)
+    except BaseException:
+        database.close()
+        raise
 
-    models: tuple[str, ...]
-    data: Path
-    database: str | None = None
-    cache_bytes: int = 2**30
-    precision: Precision = "int8"
-    threads: int | None = None
-    two_stage: bool = False
-    limits: Limits = field(default_factory=Limits)
+
+def open_store(data: Path | None, database: str | None) -> Database:
+    """The database of a data folder (None: the usual one), or another one by its URL."""
+    return open_database(database or sqlite_url(data or data_folder()))
 
 
-def open_service(options: ServiceOptions) -> Service:
-    """Load the models and open the store.
-
-    Raises ConfigError for a model that is named twice, and what api.load, open_database and
-    MemoryCache raise.
-    """
+def _runtimes(options: ServeOptions) -> dict[str, Runtime]:
     runtimes: dict[str, Runtime] = {}
     for model in options.models:
         folder = model_folder(model)
-        name = model if not Path(model).expanduser().is_dir() else folder.resolve().name
+        name = folder.resolve().name if Path(model).expanduser().is_dir() else model
         if name in runtimes:
             raise ConfigError(f"two models are called {name!r}; rename the folder of one of them")
         loaded = load_model(folder, options.precision)
         runtimes[name] = Runtime(loaded, options.threads, options.two_stage)
-    database = open_database(options.database or sqlite_url(options.data))
-    cache = None
-    if options.cache_bytes:
-        cache = MemoryCache(options.data / CACHE_FOLDER, options.cache_bytes)
-    return Service(runtimes, database, cache, options.limits)
+    return runtimes
 
 
-def require_access(service: Service, host: str) -> bool:
-    """Whether requests must bring a key: where there are keys, and on every address but loopback.
-
-    Raises ConfigError for such an address without a key.
-    """
-    has_keys = any(key.revoked_ms is None for key in service.keys.list())
+def _needs_key(keys: Keys, host: str) -> bool:
+    """Whether requests must bring a key: where there are keys, and on any address but loopback."""
+    has_keys = any(key.revoked_ms is None for key in keys.list())
     if not has_keys and not is_loopback(host):
         raise ConfigError(
             f"{host} can be reached from other machines, and there is no key yet: make one with "

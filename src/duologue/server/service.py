@@ -58,8 +58,9 @@ class Begun:
 class Service:
     """Made before the event loop runs; start() joins them.
 
-    runtimes  by name; the first is used where a request names none
-    cache     of encoded memories on disk; None: there is none
+    runtimes   by name; the first is used where a request names none
+    cache      of encoded memories on disk; None: there is none
+    needs_key  whether requests must bring a key
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class Service:
         database: Database,
         cache: MemoryCache | None = None,
         limits: Limits | None = None,
+        needs_key: bool = False,
     ) -> None:
         self.limits = limits or Limits()
+        self.needs_key = needs_key
         self.conversations = Conversations(database)
         self.keys = Keys(database)
         self.cache = cache
