@@ -1,10 +1,11 @@
 """The page in a real browser, against real `duologue serve` processes.
 
 chromium       one Debian chromium for all tests
-start_server   start_server(*arguments, slow=False, key=None) -> Server, a process
+start_server   start_server(*arguments, slow=False) -> Server, a process
 tiny_server    a server with a tiny random model
 slow_server    the same, and each token takes a while
 duo_server     a server with the shipped model
+keyed_server   a server that demands a key, and the key
 open_page      open_page(server, path="", **context) -> Page; at the end of the test the page must
                have asked no other origin for anything and have written no error on its console
 """
@@ -71,6 +72,17 @@ def slow_server(
     start_server: Callable[..., Server], tiny_model_folder: Callable[..., Path]
 ) -> Server:
     return start_server("--model", str(tiny_model_folder()), slow=True)
+
+
+@pytest.fixture(scope="session")
+def keyed_server(
+    start_server: Callable[..., Server], tiny_model_folder: Callable[..., Path]
+) -> tuple[Server, str]:
+    server = start_server("--model", str(tiny_model_folder()))
+    server.stop()
+    key = server.create_key()
+    server.start()
+    return server, key
 
 
 @dataclass

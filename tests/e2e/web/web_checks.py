@@ -131,6 +131,8 @@ def unnamed(page: Page) -> list[str]:
 def focus_path(page: Page, most: int = 120) -> list[dict[str, Any]]:
     """Tab from the first link until the focus leaves the page: {name, isShown, hasRing} of each stop."""
     page.locator(".skip").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
     path: list[dict[str, Any]] = [page.evaluate(_FOCUSED)]
     for _ in range(most):
         page.keyboard.press("Tab")
