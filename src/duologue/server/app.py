@@ -16,12 +16,18 @@ from starlette.staticfiles import StaticFiles
 from duologue import __version__
 from duologue.server import errors, schemas
 from duologue.server.dialogues import Dialogues
+from duologue.server.held import HeldMemories
 from duologue.server.options import ServeOptions
-from duologue.server.routes import conversations, health, info
+from duologue.server.routes import conversations, health, info, tasks
 from duologue.server.security import Guard
 from duologue.server.service import Service
 
-ROUTERS: tuple[APIRouter, ...] = (conversations.router, info.router, health.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    conversations.router,
+    tasks.router,
+    info.router,
+    health.router,
+)
 PAGE = Path(__file__).parent / "web"
 
 
@@ -48,6 +54,7 @@ def make_app(service: Service, options: ServeOptions | None = None) -> FastAPI:
     app.state.service = service
     app.state.options = options
     app.state.dialogues = Dialogues(service)
+    app.state.held = HeldMemories()
     errors.install(app)
     if options.allow_origins:
         app.add_middleware(

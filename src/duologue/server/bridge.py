@@ -117,11 +117,10 @@ class Bridge:
     def _run(self) -> None:
         while self._has_work():
             try:
-                progress = self._engine.collect(self._inbox)
+                # No name for the progress: this frame would hold its memory while it sleeps.
+                self._hand_over(self._engine.collect(self._inbox))
             except Exception as error:
                 report(error)  # whose end it was is told in the next progress
-                continue
-            self._hand_over(progress)
 
     def _has_work(self) -> bool:
         """Sleep until there is something to do; False when there never will be again."""

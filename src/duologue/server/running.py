@@ -2,7 +2,7 @@
 
 open_service   the models, the database and the cache of a data folder
 open_store     the database alone
-run            serve until SIGTERM or Ctrl-C
+listen, run    serve until SIGTERM or Ctrl-C
 Server         uvicorn, which lets replies end before it leaves
 """
 
@@ -88,7 +88,7 @@ def run(service: Service, options: ServeOptions, on_start: Callable[[str], None]
 
     Raises ConfigError if the address cannot be had, KeyboardInterrupt after Ctrl-C.
     """
-    listener = _listen(options)
+    listener = listen(options)
     port = listener.getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host
     server = Server(make_app(service, options), service, options)
@@ -140,7 +140,8 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _listen(options: ServeOptions) -> socket.socket:
+def listen(options: ServeOptions) -> socket.socket:
+    """The socket that requests come to. Raises ConfigError if the address cannot be had."""
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
