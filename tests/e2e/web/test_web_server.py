@@ -146,11 +146,13 @@ def test_markup_from_the_model_stays_text(open_page, tiny_server) -> None:
         route.fulfill(response=response, body=body)
 
     page.route("**/messages", hostile)
-    page.route("**/v1/explain", hostile)
+    explained = {"text": "", "confidence": 0.5, "tokens": [[HOSTILE, 0.5]], "evidence": []}
+    page.route("**/v1/explain", lambda route: route.fulfill(json=explained))
     page.fill("#draft", "hello")
     page.press("#draft", "Enter")
     answered(page, 2)
     assert last_reply(page).locator(".text").inner_text() == "<img src=x onerror=alert(1)>"
+    expect(page.locator("#insight .piece")).to_have_text(HOSTILE)
     assert page.locator("main img").count() == 0
 
 

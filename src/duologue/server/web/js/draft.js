@@ -4,7 +4,7 @@ import { bar, byId, el } from "./dom.js";
 import { languageName, number, percent, t, word } from "./i18n.js";
 import { Live } from "./live.js";
 import { showError } from "./notices.js";
-import { translationLanguages } from "./server.js";
+import { canTranslate, defaultModel } from "./server.js";
 
 const PAUSE_MS = 60; // drafts closer together than this are one
 const KEPT = "duologue.live";
@@ -17,9 +17,10 @@ export class Draft {
   #tokens = 0;
   #sentiment = null;
   #isOff = false;
+  #canJudge = false;
   #live = new Live({
     encoded: ({ tokens }) => {
-      this.#tokens = tokens;
+      this.#tokens = this.#text.trim() ? tokens : 0;
       this.#note();
     },
     translation: (event) => this.#translated(event),
@@ -49,7 +50,9 @@ export class Draft {
     this.#note();
     this.#judged();
     try {
-      const codes = await translationLanguages();
+      const model = await defaultModel();
+      const codes = canTranslate(model) ? model.languages : [];
+      this.#canJudge = model.tasks.includes("sentiment");
       const wanted = menu.value || localStorage.getItem(KEPT) || preferred(codes);
       menu.replaceChildren(
         ...codes.map((code) => el("option", { value: code }, languageName(code))),
@@ -66,9 +69,8 @@ export class Draft {
     this.#conversation = conversation;
     if (!text.trim()) {
       this.clear();
-      return;
-    }
-    if (!this.#timer) this.#timer = setTimeout(() => this.#flush(), PAUSE_MS);
+      this.#live.draft({ text: "" });
+    } else if (!this.#timer) this.#timer = setTimeout(() => this.#flush(), PAUSE_MS);
   }
 
   clear() {
@@ -77,7 +79,7 @@ export class Draft {
     this.#text = "";
     this.#sent = this.#sentiment = null;
     this.#tokens = 0;
-    this.#live.clear();
+    this.#live.forget();
     this.#translated({ commit: "", revise: "" });
     this.#judged();
     this.#note();
@@ -101,7 +103,7 @@ export class Draft {
     this.#timer = 0;
     if (!this.#text.trim()) return;
     const language = byId("live-language").value;
-    const fields = { text: this.#text, sentiment: true };
+    const fields = { text: this.#text, sentiment: this.#canJudge };
     if (language) fields.translate_to = language;
     if (this.#conversation) fields.conversation_id = this.#conversation;
     const frame = JSON.stringify(fields);

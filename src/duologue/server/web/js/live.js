@@ -26,15 +26,16 @@ export class Live {
     return this.#socket?.readyState === WebSocket.OPEN;
   }
 
-  /** What stands there now; it is sent at once, or when the connection stands. */
+  /** What stands there now; it is sent at once, or when the connection stands or the reply ends. */
   draft(fields) {
     this.#draft = fields;
+    if (this.#reply) return;
     if (this.isOpen) this.#write({ type: "draft", ...fields });
-    else this.#open();
+    else if (fields.text) this.#open();
   }
 
   /** Forgets the draft, so that a new connection does not bring it up again. */
-  clear() {
+  forget() {
     this.#draft = null;
   }
 
@@ -60,6 +61,7 @@ export class Live {
       }
     } finally {
       this.#reply = null;
+      if (this.#draft) this.draft(this.#draft);
     }
   }
 

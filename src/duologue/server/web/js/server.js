@@ -14,16 +14,14 @@ export async function info(again = false) {
   return known;
 }
 
-/** The models that can do a task, loaded ones first. */
-export async function modelsFor(task) {
-  const { models } = await info();
-  return models
-    .filter((model) => model.tasks.includes(task))
-    .sort((one, other) => Number(other.loaded) - Number(one.loaded));
+/** The model that new conversations are led with: the server's first. */
+export async function defaultModel() {
+  return (await info()).models[0];
 }
 
-/** Codes of the languages that some model translates between, in the server's order. */
-export async function translationLanguages() {
-  const models = await modelsFor("translate");
-  return [...new Set(models.flatMap((model) => model.languages))];
+/** The first model that translates, or undefined. */
+export async function translationModel() {
+  return (await info()).models.find(canTranslate);
 }
+
+export const canTranslate = (model) => model.tasks.includes("translate");

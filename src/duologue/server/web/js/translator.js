@@ -5,7 +5,7 @@ import { FileJob } from "./filejob.js";
 import { languageName, t } from "./i18n.js";
 import { announce, showError } from "./notices.js";
 import { sentencesOf } from "./sentences.js";
-import { translationLanguages } from "./server.js";
+import { translationModel } from "./server.js";
 import { Target } from "./target.js";
 import { detect, translate } from "./translation.js";
 
@@ -41,7 +41,7 @@ export class Translator {
 
   async show() {
     try {
-      const codes = await translationLanguages();
+      const codes = (await translationModel())?.languages ?? [];
       const kept = JSON.parse(localStorage.getItem(KEPT) ?? "{}");
       const from = this.#from.value || kept.from || "";
       const to = this.#to.value || kept.to || codes.find((code) => code !== from) || "";
@@ -52,7 +52,7 @@ export class Translator {
         ...options.map((option) => option.cloneNode(true)),
       );
       this.#from.value = codes.includes(from) ? from : "";
-      this.#to.value = codes.includes(to) ? to : codes[0];
+      this.#to.value = codes.includes(to) ? to : (codes[0] ?? "");
       this.#showDetected();
     } catch (error) {
       showError(error);
