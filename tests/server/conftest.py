@@ -1,0 +1,39 @@
+"""Real servers on free ports, with tiny models.
+
+start   start(cell="transformer", limits={...}, **options) -> Site: a server in a thread
+site    one of these with everything as it is by default
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server_site import Json, Site, start_site
+
+from duologue.server.limits import Limits
+from duologue.server.options import ServeOptions
+
+Start = Callable[..., Site]
+
+
+@pytest.fixture
+def start(tiny_model_folder: Callable[..., Path], tmp_path: Path) -> Iterator[Start]:
+    sites: list[Site] = []
+
+    def make(cell: str = "transformer", limits: Json | None = None, **changes: Any) -> Site:
+        options = {"port": 0, "models": (str(tiny_model_folder(cell)),), "threads": 1}
+        options |= {"data": tmp_path / "data", "limits": Limits(**limits or {})}
+        sites.append(start_site(ServeOptions(**{**options, **changes})))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.stop()
+
+
+@pytest.fixture
+def site(start: Start) -> Site:
+    return start()
