@@ -23,10 +23,16 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
 DESKTOP, PHONE = (1280, 800), (390, 780)
-EARLIER = ("你好", "Is there a train to Cambridge on Friday?", "Can you recommend a good restaurant?")
+EARLIER = (
+    "你好",
+    "Is there a train to Cambridge on Friday?",
+    "Can you recommend a good restaurant?",
+)
 SAID = ("I want to book a hotel room in London.", "For two nights, please.")
 DRAFT = "The hotel was very good, thank you."
-TEXT = "A man is playing the guitar. Two children are playing in the park.\n\nA dog runs on the beach."
+TEXT = (
+    "A man is playing the guitar. Two children are playing in the park.\n\nA dog runs on the beach."
+)
 # What most systems would show in place of the plain default of a bare machine.
 FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>
 <include>/etc/fonts/fonts.conf</include>

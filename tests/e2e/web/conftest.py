@@ -17,16 +17,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from web_server import Server
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-Browser, Page = sync_api.Browser, sync_api.Page
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 WAIT_MS = 20_000  # a failing test says so after this long; no passing test waits for it
 
 
@@ -34,7 +33,9 @@ WAIT_MS = 20_000  # a failing test says so after this long; no passing test wait
 def chromium() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no chromium is installed (Debian, Ubuntu: apt-get install chromium)")
-    with sync_api.sync_playwright() as playwright:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()

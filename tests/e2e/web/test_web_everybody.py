@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from web_checks import AXE, axe_problems, contrast_problems, focus_path, unnamed
-from web_steps import answered, expect, item_menu, last_reply, say, texts
+from web_steps import answered, expect, last_reply, say, texts
 
 WEB = Path(__file__).parents[3] / "src" / "duologue" / "server" / "web"
 VIEWS = ("talk", "translate", "models")
@@ -213,7 +213,12 @@ def test_the_colours_follow_the_system_until_they_are_chosen(open_page, tiny_ser
 
 @pytest.mark.parametrize(
     ("locale", "language", "word"),
-    [("en-GB", "en", "Translator"), ("zh-CN", "zh", "翻译"), ("de-AT", "de", "Übersetzer"), ("fr", "en", "Translator")],
+    [
+        ("en-GB", "en", "Translator"),
+        ("zh-CN", "zh", "翻译"),
+        ("de-AT", "de", "Übersetzer"),
+        ("fr", "en", "Translator"),
+    ],
 )
 def test_the_language_is_the_browsers(open_page, tiny_server, locale, language, word) -> None:
     page = open_page(tiny_server, locale=locale)
@@ -247,5 +252,7 @@ def test_every_text_is_there_in_every_language_and_used(open_page, tiny_server) 
     spelled = set(re.findall(r"[\"'`](\w+)[\"'`]", code))
     made = {"theme_auto", "theme_light", "theme_dark", "positive", "negative", "neutral"}
     assert set(table) - spelled - made == set()
-    used = set(re.findall(r"\bt\(\"(\w+)\"", code)) | set(re.findall(r"data-t(?:-\w+)?=\"(\w+)\"", code))
+    used = set(re.findall(r"\bt\(\"(\w+)\"", code)) | set(
+        re.findall(r"data-t(?:-\w+)?=\"(\w+)\"", code)
+    )
     assert used - set(table) == set()

@@ -8,7 +8,9 @@ from pathlib import Path
 from web_steps import answered, expect, item_menu, last_reply, say, texts
 
 WEB = Path(__file__).parents[3] / "src" / "duologue" / "server" / "web"
-HOSTILE = "<img src=x onerror=\"document.title='bad'\"><script>document.title='bad'</script> {{7*7}}"
+HOSTILE = (
+    "<img src=x onerror=\"document.title='bad'\"><script>document.title='bad'</script> {{7*7}}"
+)
 
 
 def test_the_models_are_listed(open_page, duo_server) -> None:
@@ -46,7 +48,9 @@ def test_a_key_is_asked_for_used_and_kept_in_the_tab_alone(open_page, keyed_serv
     page.press("#draft", "Enter")
     answered(page, 2)
     assert page.evaluate("Object.values(sessionStorage)") == [key]
-    assert key not in page.evaluate("JSON.stringify(localStorage) + document.cookie + location.href")
+    assert key not in page.evaluate(
+        "JSON.stringify(localStorage) + document.cookie + location.href"
+    )
     page.reload()
     answered(page, 2)
 
@@ -108,7 +112,9 @@ def test_the_policy_allows_nothing_but_the_own_origin(open_page, tiny_server) ->
     policy = page.goto(tiny_server.url).headers["content-security-policy"]
     assert re.match("default-src '(self|none)'", policy)
     assert "unsafe" not in policy
-    assert page.evaluate("document.querySelectorAll('[style], style, script:not([src])').length") == 0
+    assert (
+        page.evaluate("document.querySelectorAll('[style], style, script:not([src])').length") == 0
+    )
 
 
 def test_markup_in_texts_titles_and_files_stays_text(open_page, tiny_server) -> None:
@@ -142,7 +148,11 @@ def test_markup_from_the_model_stays_text(open_page, tiny_server) -> None:
 
     def hostile(route) -> None:
         response = route.fetch()
-        body = re.sub(r'("text": ?)"[^"]*"', lambda m: m[1] + '"<img src=x onerror=alert(1)>"', response.text())
+        body = re.sub(
+            r'("text": ?)"[^"]*"',
+            lambda m: m[1] + '"<img src=x onerror=alert(1)>"',
+            response.text(),
+        )
         route.fulfill(response=response, body=body)
 
     page.route("**/messages", hostile)
@@ -159,6 +169,10 @@ def test_markup_from_the_model_stays_text(open_page, tiny_server) -> None:
 def test_the_code_inserts_text_alone() -> None:
     for path in [*WEB.rglob("*.js"), *WEB.rglob("*.html")]:
         code = path.read_text(encoding="utf-8")
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", code), path
-        assert not re.search(r"https?://(?!www\.w3\.org/|schemas\.openxmlformats\.org/)", code), path
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", code
+        ), path
+        assert not re.search(r"https?://(?!www\.w3\.org/|schemas\.openxmlformats\.org/)", code), (
+            path
+        )
         assert len(code.splitlines()) <= 400, path

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from web_steps import answered, expect, item_menu, last_reply, say, texts
 from web_server import Server
+from web_steps import answered, expect, item_menu, last_reply, say, texts
 
 Open = Callable[..., object]
 
@@ -221,7 +221,9 @@ def test_deleting_asks_first_and_the_safe_answer_has_the_focus(open_page, tiny_s
     expect(page.locator(".alert.error")).to_be_visible()
 
 
-@pytest.mark.parametrize(("name", "ending"), [("Markdown", "md"), ("plain text", "txt"), ("JSON", "json")])
+@pytest.mark.parametrize(
+    ("name", "ending"), [("Markdown", "md"), ("plain text", "txt"), ("JSON", "json")]
+)
 def test_a_conversation_is_exported(open_page, tiny_server, name, ending) -> None:
     page = open_page(tiny_server)
     say(page, "hello how are you today")

@@ -154,7 +154,8 @@ def test_a_text_keeps_its_lines(translator) -> None:
 
 def test_markdown_keeps_its_marks_and_its_code(translator) -> None:
     content = (
-        "---\ntitle: x\n---\n# A dog\n\nA man walks\nin the park.\n\n- two men\n  1. a woman\n> Hello.\n"
+        "---\ntitle: x\n---\n# A dog\n\nA man walks\nin the park.\n"
+        "\n- two men\n  1. a woman\n> Hello.\n"
         "\n```sh\necho hello\n```\n\n| a dog | 12 |\n|---|---|\n"
     )
     text = through_a_file(translator, "read.me.md", content).decode()
@@ -181,21 +182,20 @@ def test_subtitles_keep_their_numbers_and_times(translator) -> None:
 
 def word_document(*paragraphs: str) -> bytes:
     word = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
-    body = "".join(paragraphs)
+    body = f"<w:body>{''.join(paragraphs)}</w:body>"
+    document = f'<?xml version="1.0"?><w:document xmlns:w="{word}">{body}</w:document>'
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")
         archive.writestr("word/media/picture.png", bytes(range(256)))
-        archive.writestr(
-            "word/document.xml",
-            f'<?xml version="1.0"?><w:document xmlns:w="{word}"><w:body>{body}</w:body></w:document>',
-        )
+        archive.writestr("word/document.xml", document)
     return data.getvalue()
 
 
 def test_a_word_document_keeps_everything_but_its_words(translator) -> None:
     content = word_document(
-        '<w:p><w:pPr><w:b/></w:pPr><w:r><w:t>Where is </w:t></w:r><w:r><w:t>the station?</w:t></w:r></w:p>',
+        "<w:p><w:pPr><w:b/></w:pPr><w:r><w:t>Where is </w:t></w:r>"
+        "<w:r><w:t>the station?</w:t></w:r></w:p>",
         "<w:p><w:r><w:t>2026</w:t></w:r></w:p>",
     )
     data = through_a_file(translator, "letter.docx", content)
@@ -240,7 +240,8 @@ def test_a_file_can_be_dropped(translator) -> None:
         """() => {
             const data = new DataTransfer();
             data.items.add(new File(["A dog runs."], "dropped.txt"));
-            const event = new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true});
+            const how = {dataTransfer: data, bubbles: true, cancelable: true};
+            const event = new DragEvent("drop", how);
             document.querySelector("#source").dispatchEvent(event);
         }"""
     )

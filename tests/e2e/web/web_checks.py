@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import Page
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 AXE = Path(
     os.environ.get(
@@ -129,7 +130,10 @@ def unnamed(page: Page) -> list[str]:
 
 
 def focus_path(page: Page, most: int = 120) -> list[dict[str, Any]]:
-    """Tab from the first link until the focus leaves the page: {name, isShown, hasRing} of each stop."""
+    """Tab from the first link until the focus leaves the page.
+
+    Each stop is {name, isShown, hasRing}; hasRing: whether it can be seen where the focus is.
+    """
     page.locator(".skip").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Shift+Tab")

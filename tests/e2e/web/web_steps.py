@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Locator, Page, expect
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 
 __all__ = ["answered", "expect", "item_menu", "last_reply", "say", "texts"]
 
