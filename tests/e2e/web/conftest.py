@@ -1,6 +1,6 @@
 """The page in a real browser, against real `duologue serve` processes.
 
-chromium       one Debian chromium for all tests
+chromium       one Debian chromium for the tests of a module; while it runs, so does an event loop
 start_server   start_server(*arguments, slow=False) -> Server, a process
 tiny_server    a server with a tiny random model
 slow_server    the same, and each token takes a while
@@ -29,7 +29,7 @@ CHROMIUM = shutil.which("chromium")
 WAIT_MS = 20_000  # a failing test says so after this long; no passing test waits for it
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no chromium is installed (Debian, Ubuntu: apt-get install chromium)")
