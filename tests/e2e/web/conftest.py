@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from web_server import Server
+from web_server import WAIT_MS, Server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium")
-WAIT_MS = 20_000  # a failing test says so after this long; no passing test waits for it
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ Engine.collect = slow
 main()
 """,
 )
+WAIT_MS = 60_000  # a failing test says so after this long; no passing test waits for it
 LISTENS = "listening on http://"
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from web_server import WAIT_MS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+
+expect.set_options(timeout=WAIT_MS)
 
 __all__ = ["answered", "expect", "item_menu", "last_reply", "say", "texts"]
 

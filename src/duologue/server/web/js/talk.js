@@ -37,7 +37,9 @@ export class Talk {
   });
   #list = new List({
     renamed: (conversation) => this.#renamed(conversation),
-    deleted: (id) => id === this.#conversation?.id && this.create(),
+    deleted: (id) => {
+      if (id === this.#conversation?.id) location.hash = "#/talk";
+    },
   });
 
   constructor() {
