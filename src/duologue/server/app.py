@@ -18,13 +18,14 @@ from duologue.server import errors, schemas
 from duologue.server.dialogues import Dialogues
 from duologue.server.held import HeldMemories
 from duologue.server.options import ServeOptions
-from duologue.server.routes import conversations, health, info, tasks
+from duologue.server.routes import conversations, health, info, live, tasks
 from duologue.server.security import Guard
 from duologue.server.service import Service
 
 ROUTERS: tuple[APIRouter, ...] = (
     conversations.router,
     tasks.router,
+    live.router,
     info.router,
     health.router,
 )
