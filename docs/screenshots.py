@@ -22,7 +22,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
-DESKTOP, PHONE = (1280, 800), (390, 780)
+DESKTOP, PHONE = (1280, 820), (390, 780)
 EARLIER = (
     "你好",
     "Is there a train to Cambridge on Friday?",
@@ -36,8 +36,8 @@ TEXT = (
 # What most systems would show in place of the plain default of a bare machine.
 FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>
 <include>/etc/fonts/fonts.conf</include>
-<match><test name="family"><string>system-ui</string></test>
-<edit name="family" mode="prepend" binding="strong"><string>Inter</string></edit></match>
+<match><edit name="family" mode="prepend" binding="strong"><string>Inter</string>
+<string>Noto Sans CJK SC</string></edit></match>
 </fontconfig>"""
 
 
@@ -106,7 +106,7 @@ def translate(page: Page) -> None:
     page.select_option("#to", "de")
     page.fill("#source", TEXT)
     expect(page.locator("#target .sentence")).to_have_count(3)
-    page.locator("#target .sentence").nth(1).locator(".word").last.click()
+    page.locator("#target .sentence").nth(1).locator(".word").nth(3).click()
 
 
 def models(page: Page) -> None:

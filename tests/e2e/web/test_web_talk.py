@@ -89,6 +89,10 @@ def test_escape_stops_a_reply(open_page, slow_server) -> None:
     page.fill("#draft", "hello how are you today")
     page.keyboard.press("Enter")
     expect(page.locator(".growing .text")).to_have_text(re.compile("...."))
+    page.locator("#conversations button").first.click()
+    page.keyboard.press("Escape")
+    expect(page.locator("#menu")).to_be_hidden()
+    expect(page.locator(".growing")).to_have_count(1)
     page.keyboard.press("Escape")
     answered(page, 2)
     expect(page.locator(".message.agent .checks")).to_have_text("It was stopped here.")
@@ -104,7 +108,23 @@ def test_going_elsewhere_while_a_reply_is_made_mixes_nothing_up(open_page, slow_
     expect(page.locator("#welcome")).to_be_visible()
     expect(page.locator("#messages .message")).to_have_count(0)
     page.goto(first)
+    answered(page, 2)
     expect(page.locator("#messages .text").first).to_have_text("hello how are you today")
+    expect(page.locator(".message.agent .text")).not_to_be_empty()
+
+
+def test_the_button_that_stops_ends_the_reply_also_from_elsewhere(open_page, slow_server) -> None:
+    page = open_page(slow_server)
+    page.fill("#draft", "hello how are you today")
+    page.keyboard.press("Enter")
+    expect(page.locator(".growing .text")).to_have_text(re.compile("...."))
+    first = page.url
+    page.click("#new")
+    expect(page.locator("#welcome")).to_be_visible()
+    page.click("#stop")
+    expect(page.locator("#send")).to_be_visible()
+    page.goto(first)
+    expect(page.locator(".message.agent .checks")).to_have_text("It was stopped here.")
 
 
 # --- branches ----------------------------------------------------------------------------------
@@ -116,6 +136,7 @@ def test_another_reply_is_a_version_beside_the_first(open_page, duo_server) -> N
     first = texts(page)
     last_reply(page).get_by_role("button", name="Another reply").click()
     expect(last_reply(page).locator(".versions")).to_contain_text("2/2")
+    expect(last_reply(page).get_by_role("button", name="Another reply")).to_be_focused()
     last_reply(page).get_by_role("button", name="Version before").click()
     expect(last_reply(page).locator(".versions")).to_contain_text("1/2")
     assert texts(page) == first

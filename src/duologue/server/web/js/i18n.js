@@ -14,6 +14,9 @@ function initial() {
 
 export const pageLanguage = () => language;
 
+/** The language with the browser's region, where it has one: for numbers, dates and names. */
+const locale = () => navigator.languages.find((code) => code.startsWith(language)) ?? language;
+
 /** A text of the page, with {names} filled in. */
 export function t(key, values = {}) {
   const text = TEXTS[key][LANGUAGES.indexOf(language)];
@@ -49,10 +52,10 @@ export function translatePage() {
 // --- numbers, times and names -----------------------------------------------------------------
 
 export const number = (value, digits = 0) =>
-  new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
+  new Intl.NumberFormat(locale(), { maximumFractionDigits: digits }).format(value);
 
 export const percent = (share) =>
-  new Intl.NumberFormat(language, { style: "percent" }).format(share);
+  new Intl.NumberFormat(locale(), { style: "percent" }).format(share);
 
 export function duration(milliseconds) {
   return milliseconds < 1000
@@ -73,13 +76,13 @@ export function when(iso) {
   const time = new Date(iso);
   const isToday = time.toDateString() === new Date().toDateString();
   const style = isToday ? { timeStyle: "short" } : { dateStyle: "medium" };
-  return new Intl.DateTimeFormat(language, style).format(time);
+  return new Intl.DateTimeFormat(locale(), style).format(time);
 }
 
 /** A language by its name in the language of the page; codes nobody knows stay codes. */
 export function languageName(code) {
   try {
-    return new Intl.DisplayNames([language], { type: "language" }).of(code) ?? code;
+    return new Intl.DisplayNames([locale()], { type: "language" }).of(code) ?? code;
   } catch {
     return code;
   }

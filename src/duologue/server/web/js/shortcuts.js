@@ -36,8 +36,8 @@ export function startShortcuts(actions) {
     if (isAlone && Object.hasOwn(byCode, event.code)) {
       event.preventDefault();
       byCode[event.code]();
-    } else if (event.key === "Escape" && !event.defaultPrevented && !closeDrawer()) {
-      actions.stop();
+    } else if (event.key === "Escape" && !event.defaultPrevented) {
+      if (!document.querySelector(":popover-open") && !closeDrawer()) actions.stop();
     }
   });
 }

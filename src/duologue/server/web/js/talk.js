@@ -19,6 +19,7 @@ const WATCH_MS = 1000;
 export class Talk {
   #conversation = null;
   #isReplying = false;
+  #replyingIn = null; // id of the conversation, once there is one
   #watching = 0;
   #insight = new Insight();
   #draft = new Draft();
@@ -78,9 +79,9 @@ export class Talk {
 
   /** Ends the reply that is being made, if one is; what was committed is kept. */
   async stop() {
-    if (!this.#isReplying || !this.#conversation) return;
+    if (!this.#replyingIn) return;
     try {
-      await call("POST", `v1/conversations/${this.#conversation.id}/stop`);
+      await call("POST", `v1/conversations/${this.#replyingIn}/stop`);
     } catch (error) {
       showError(error);
     }
@@ -110,12 +111,10 @@ export class Talk {
     }
   }
 
-  /** A reply is made for another tab: look again until it is there. */
+  /** A reply is made that is not followed here, such as one of another tab: look again later. */
   #watch(id) {
     this.#thread.append(new GrowingReply().item);
-    this.#watching = setTimeout(() => {
-      if (this.#conversation?.id === id && !this.#isReplying) this.#open(id);
-    }, WATCH_MS);
+    this.#watching = setTimeout(() => this.#open(id), WATCH_MS);
   }
 
   #set(conversation) {
@@ -162,6 +161,7 @@ export class Talk {
       const events = stream(path, { text, parent: message.parent });
       await this.#follow(events, this.#thread.pending(text), begun);
     });
+    this.#thread.focusReply();
   }
 
   async #regenerate(message) {
@@ -174,6 +174,7 @@ export class Talk {
       const events = stream(`v1/conversations/${id}/messages/${message.id}/regenerate`, { options });
       await this.#follow(events, this.#thread.itemOf(before.at(-1).id), begun);
     });
+    this.#thread.focusReply();
   }
 
   /** Does one exchange; whatever goes wrong, the thread ends up as the server has it. */
@@ -182,16 +183,16 @@ export class Talk {
     clearTimeout(this.#watching);
     this.#isReplying = this.#composer.isBusy = true;
     announce(t("replying"));
-    const shown = () => this.#conversation?.id ?? null;
     try {
       await run(performance.now());
     } catch (error) {
       if (error instanceof ApiError && error.code === "stopped") showNote(t("ended_abort"));
       else showError(error);
       this.#isReplying = false;
-      if (shown()) await this.#open(shown());
+      await this.#open(this.#conversation?.id ?? null);
     } finally {
       this.#isReplying = this.#composer.isBusy = false;
+      this.#replyingIn = null;
       this.#list.refresh();
     }
   }
@@ -209,12 +210,12 @@ export class Talk {
   /** Shows the events of one reply; `asked` is the item of the user's message. */
   async #follow(events, asked, begun) {
     const { id } = this.#conversation;
-    const isHere = () => this.#conversation?.id === id;
+    this.#replyingIn = id;
     const reply = new GrowingReply();
     let firstMs = null;
     this.#thread.append(reply.item);
     for await (const event of events) {
-      if (!isHere()) continue; // the reader went on; the reply is stored all the same
+      if (!reply.item.isConnected) continue; // the reader went on; it is stored all the same
       if (event.type === "message") {
         this.#thread.settle(asked, withoutType(event)).classList.remove("pending");
         asked.dataset.id = event.id;

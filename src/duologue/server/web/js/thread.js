@@ -90,6 +90,12 @@ export class Thread {
     if (always || isNear) this.#scroller.scrollTop = scrollHeight;
   }
 
+  /** Gives the focus to the last reply, if what had it is gone. */
+  focusReply() {
+    if (document.activeElement !== document.body || !this.lastReply) return;
+    this.itemOf(this.lastReply.id)?.querySelector("[data-act=again]")?.focus();
+  }
+
   itemOf(id) {
     return this.#list.querySelector(`[data-id="${CSS.escape(id)}"]`);
   }
