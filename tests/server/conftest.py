@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_site import Json, Site, start_site
+from server_site import Json, Site, Start, start_site
 
 from duologue.server.limits import Limits
 from duologue.server.options import ServeOptions
-
-Start = Callable[..., Site]
 
 
 @pytest.fixture

@@ -97,13 +97,15 @@ class Site:
     thread: threading.Thread
     loop: asyncio.AbstractEventLoop
     gate: Gate
+    is_stopping: threading.Event
     resources: ExitStack = field(default_factory=ExitStack)
 
     def client(self, key: str | None = None, **headers: str) -> httpx.Client:
         """A client with connections of its own."""
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
-        client = httpx.Client(base_url=self.url, headers=headers, timeout=WAIT_S)
+        raw = {name: value.encode() for name, value in headers.items()}
+        client = httpx.Client(base_url=self.url, headers=raw, timeout=WAIT_S)
         return self.resources.enter_context(client)
 
     @property
@@ -128,6 +130,9 @@ class Site:
         assert not self.thread.is_alive(), "the server does not stop"
 
 
+Start = Callable[..., Site]
+
+
 def start_site(options: ServeOptions) -> Site:
     """A server on a free port; it takes requests by the time this returns."""
     service = open_service(options)
@@ -135,7 +140,14 @@ def start_site(options: ServeOptions) -> Site:
     gate = Gate(runtime.engine)
     listener = listen(options)
     server = Server(make_app(service, options), service, options)
-    started = threading.Event()
+    started, is_stopping = threading.Event(), threading.Event()
+    drain = service.drain
+
+    async def draining(grace_s: float) -> None:
+        loops[0].call_soon(is_stopping.set)
+        await drain(grace_s)
+
+    service.drain = draining  # type: ignore[method-assign]
     loops: list[asyncio.AbstractEventLoop] = []
 
     def on_start() -> None:
@@ -151,7 +163,7 @@ def start_site(options: ServeOptions) -> Site:
     thread = threading.Thread(target=run)
     thread.start()
     assert started.wait(WAIT_S)
-    return Site(url, service, server, thread, loops[0], gate)
+    return Site(url, service, server, thread, loops[0], gate, is_stopping)
 
 
 # --- talking -------------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Start
-from server_site import LONG, Site, begin, error_of, events, say, shown, streaming, texts
+from server_site import LONG, Site, Start, begin, error_of, events, say, shown, streaming, texts
 
 from duologue import explain
 

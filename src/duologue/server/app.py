@@ -18,7 +18,7 @@ from duologue.server import errors, schemas
 from duologue.server.dialogues import Dialogues
 from duologue.server.held import HeldMemories
 from duologue.server.options import ServeOptions
-from duologue.server.routes import conversations, health, info, live, tasks
+from duologue.server.routes import conversations, health, info, libretranslate, live, openai, tasks
 from duologue.server.security import Guard
 from duologue.server.service import Service
 
@@ -26,6 +26,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     conversations.router,
     tasks.router,
     live.router,
+    openai.router,
+    libretranslate.router,
     info.router,
     health.router,
 )
