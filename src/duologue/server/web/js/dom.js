@@ -20,13 +20,13 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** A decorative drawing of icons.svg. */
+/** A decorative drawing; index.html has them all. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `icons.svg#${name}`);
+  use.setAttribute("href", `#icon-${name}`);
   svg.append(use);
   return svg;
 }

@@ -104,7 +104,7 @@ export class Talk {
       this.#thread.draw(messages);
       this.#thread.follow(true);
       this.#insight.show(this.#thread.lastReply, id);
-      if (conversation.reply) this.#watch(id);
+      if (conversation.replying) this.#watch(id);
     } catch (error) {
       showError(error);
       if (error.status === 404) location.hash = "#/talk";
