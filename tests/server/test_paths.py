@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from duologue.storage.database import open_database, sqlite_url
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Conversations:
-    return Conversations(open_database(sqlite_url(tmp_path)))
+def store(tmp_path: Path) -> Iterator[Conversations]:
+    database = open_database(sqlite_url(tmp_path))
+    yield Conversations(database)
+    database.close()
 
 
 def grow(store: Conversations, conversation: str, text: str = "hello") -> list:

@@ -18,7 +18,16 @@ from duologue.server import errors, schemas
 from duologue.server.dialogues import Dialogues
 from duologue.server.held import HeldMemories
 from duologue.server.options import ServeOptions
-from duologue.server.routes import conversations, health, info, libretranslate, live, openai, tasks
+from duologue.server.routes import (
+    conversations,
+    health,
+    info,
+    libretranslate,
+    live,
+    openai,
+    reference,
+    tasks,
+)
 from duologue.server.security import Guard
 from duologue.server.service import Service
 
@@ -30,6 +39,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     libretranslate.router,
     info.router,
     health.router,
+    reference.router,
 )
 PAGE = Path(__file__).parent / "web"
 
@@ -50,7 +60,7 @@ def make_app(service: Service, options: ServeOptions | None = None) -> FastAPI:
         title="Duologue",
         version=__version__,
         lifespan=lifespan,
-        docs_url=None,  # these pages load scripts from elsewhere
+        docs_url=None,  # these pages would load scripts from elsewhere: see routes/reference.py
         redoc_url=None,
         responses={"4XX": {"model": schemas.Error}, "5XX": {"model": schemas.Error}},
     )

@@ -9,6 +9,7 @@ The engine begins while the question is being stored. Nobody is told of either b
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from duologue.storage.records import StoredMessage
 from duologue.types import Options, Result, Turn
 
 MAX_TITLE_CHARS = 60  # of a title that is made from what was said first
+MAX_SAVES = 64  # memories that wait to be written to disk
 
 Stored = tuple[StoredMessage, StoredMessage]
 Recall = Callable[[ServedModel, list[StoredMessage]], Conversation | None]
@@ -66,6 +68,7 @@ class Dialogues:
         self._service = service
         self._store = service.conversations
         self._paths = Paths(service.conversations)
+        self._saves = threading.BoundedSemaphore(MAX_SAVES)
         self._running: dict[tuple[str, str], RunningReply | None] = {}
 
     async def say(
@@ -160,7 +163,7 @@ class Dialogues:
             await running.wait()
         gone = await self._service.stored(self._store.delete, owner, conversation)
         # After the saves that were begun, so that none brings back what is deleted.
-        await asyncio.wrap_future(self._service.save_later(self._forget, gone))
+        await asyncio.wrap_future(self._service.later(self._forget, gone))
 
     async def _answer(
         self, owner: str, conversation: str, prepare: Callable[[], _Asking]
@@ -213,7 +216,10 @@ class Dialogues:
         memories = asking.served.memories
         memories.keep(hashes, asking.conversation)
         self._paths.keep(owner, [*path, done])
-        self._service.save_later(memories.save, hashes, asking.conversation.fork())
+        # A disk that is too slow loses some: they will be encoded again.
+        if self._saves.acquire(blocking=False):
+            saving = self._service.later(memories.save, hashes, asking.conversation.fork())
+            saving.add_done_callback(lambda _: self._saves.release())
         is_again = asking.head is not None
         return self._view(owner, done) if is_again else views.message(done, [done])
 

@@ -76,15 +76,11 @@ class Memories:
                 self._drop(next(iter(self._recent)))
 
     def save(self, hashes: Sequence[str], conversation: Conversation) -> None:
-        """Write the memory after a path to disk. A failure is noted, and costs time later."""
-        if self._cache is None:
-            return
-        parts = conversation.parts
-        turns = [CachedTurn(name, part) for name, (_, part) in zip(hashes, parts, strict=True)]
-        try:
+        """Write the memory after a path to disk. Raises StorageError if that fails."""
+        if self._cache is not None:
+            parts = conversation.parts
+            turns = [CachedTurn(name, part) for name, (_, part) in zip(hashes, parts, strict=True)]
             self._cache.save(self._runtime.fingerprint, turns)
-        except StorageError as error:
-            LOG.warning("%s", error)
 
     def forget(self, hashes: Iterable[str]) -> None:
         """Let go of paths that no message has any more, here and on disk."""

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Depends
+from fastapi import Depends, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from duologue.server import errors
@@ -60,22 +61,21 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+# Tells the documentation of the API about keys, and reads the header.
+BearerKey = Annotated[
+    HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False, scheme_name="key"))
+]
+
 # --- keys ------------------------------------------------------------------------------------
 
 
-def requires(scope: KeyScope | None) -> Callable[[HTTPConnection], Awaitable[Access]]:
+def requires(scope: KeyScope | None) -> Callable[[Request, BearerKey], Awaitable[Access]]:
     """A dependency that lets in who has the scope (None: whoever has a key), and counts them."""
 
-    async def access(connection: HTTPConnection) -> Access:
-        return await authenticate(connection, bearer(connection), scope)
+    async def access(request: Request, key: BearerKey) -> Access:
+        return await authenticate(request, key.credentials if key else None, scope)
 
     return access
-
-
-def bearer(connection: HTTPConnection) -> str | None:
-    """The key in the header, if there is one."""
-    kind, _, secret = connection.headers.get("authorization", "").partition(" ")
-    return secret.strip() if kind.lower() == "bearer" else None
 
 
 async def authenticate(

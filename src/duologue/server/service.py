@@ -18,9 +18,16 @@ from typing import ParamSpec, TypeVar
 
 from duologue.api import Model
 from duologue.conversation import Conversation, Reply
-from duologue.errors import EngineError, InputError, NotFoundError, OverloadedError
+from duologue.errors import (
+    EngineError,
+    InputError,
+    NotFoundError,
+    OverloadedError,
+    StorageError,
+)
 from duologue.runtime import Runtime
 from duologue.server.bridge import Bridge
+from duologue.server.errors import LOG, report
 from duologue.server.limits import Limits, Places, RateLimiter
 from duologue.server.memories import Memories
 from duologue.server.metrics import Metrics
@@ -99,7 +106,7 @@ class Service:
             bridge = Bridge(runtime.engine, loop)
             self.models[name] = ServedModel(name, model, runtime, bridge, memories)
         if self.cache is not None:
-            self._saver.submit(self.cache.sweep, self.conversations.known_hashes)
+            self.later(self.cache.sweep, self.conversations.known_hashes)
         self.metrics.watch(self)
 
     async def drain(self, grace_s: float) -> None:
@@ -150,11 +157,11 @@ class Service:
         """Begin to call a method of the store; any thread may wait for the end."""
         return self._store.submit(call, *args, **kwargs)
 
-    def save_later(
-        self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs
-    ) -> Future[object]:
-        """Call what nobody waits for, one after another, from any thread."""
-        return self._saver.submit(call, *args, **kwargs)
+    def later(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call what is for the disk alone, one after another, from any thread."""
+        future = self._saver.submit(call, *args, **kwargs)
+        future.add_done_callback(_report)
+        return future
 
     # --- replies -----------------------------------------------------------------------------
 
@@ -225,6 +232,14 @@ class Service:
             self.metrics.used(model, running.result.usage)
         if running.first_token_s is not None:
             self.metrics.first_token(model, running.first_token_s)
+
+
+def _report(future: Future[T]) -> None:
+    error = future.exception()
+    if isinstance(error, StorageError):
+        LOG.warning("%s", error)
+    elif error is not None:
+        report(error)
 
 
 def servable(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -21,6 +21,7 @@ from duologue.server.replies import RunningReply
 from duologue.types import Event
 
 KEEP_ALIVE = b": keep-alive\n\n"
+MAX_SEND_S = 60.0  # a reader that takes nothing for so long has gone, whatever its network says
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would wait for more
@@ -72,8 +73,11 @@ class EventStream(Response):
                     }
                 )
                 async for chunk in self._chunks():
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    async with asyncio.timeout(MAX_SEND_S):
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
+            except TimeoutError:
+                return  # the server closes the connection of an answer without an end
             finally:
                 self._places.close()
 
