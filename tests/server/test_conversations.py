@@ -198,6 +198,28 @@ def test_making_a_reply_again_gives_it_a_sibling(site: Site) -> None:
     assert done["message"]["index"] == 2
 
 
+def test_a_reply_that_is_made_again_and_stopped_leaves_what_was_shown(site: Site) -> None:
+    client = site.client()
+    conversation = begin(client)
+    first = say(client, conversation, "hello")
+    say(client, conversation, "what time")
+    before = shown(client, conversation)
+    path = f"/v1/conversations/{conversation}"
+    site.gate.shut()
+    with streaming(site.client(), begin(client), "what day") as earlier:
+        next(earlier)
+        site.gate.wait_until_used_up()
+        again = f"{path}/messages/{first['reply']['id']}/regenerate"
+        with site.client().stream("POST", again, json={"stream": True}) as response:
+            found = events(response)
+            next(found)
+            client.post(f"{path}/stop")
+            site.gate.open()
+            ((name, _),) = found
+    assert name == "failed"
+    assert shown(client, conversation)["messages"] == before["messages"]
+
+
 def test_what_is_no_reply_to_a_user_cannot_be_made_again(site: Site) -> None:
     client = site.client()
     conversation = begin(client)

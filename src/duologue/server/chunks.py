@@ -62,6 +62,7 @@ class ChunkStream(Response):
                 raise first
         except BaseException:
             self._task.cancel()
+            self._task = None
             self._places.close()
             raise
         self._first = first
@@ -69,7 +70,7 @@ class ChunkStream(Response):
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything; see the ASGI specification."""
         assert self._task is not None
-        watcher = asyncio.create_task(self._watch(receive))
+        watcher = asyncio.create_task(self._watch(receive, self._task))
         try:
             head = {"status": self.status_code, "headers": self.raw_headers}
             await send({"type": "http.response.start", **head})
@@ -79,6 +80,7 @@ class ChunkStream(Response):
         finally:
             watcher.cancel()
             self._task.cancel()
+            self._task = None  # it leads back here, and holds memory as long as it is held
             self._places.close()
 
     async def _contents(self) -> AsyncIterator[bytes]:
@@ -103,9 +105,8 @@ class ChunkStream(Response):
             self._chunks.put_nowait(ApiError("internal_error", "the answer could not be finished"))
         self._chunks.put_nowait(None)
 
-    async def _watch(self, receive: Receive) -> None:
+    async def _watch(self, receive: Receive, task: asyncio.Task[None]) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        assert self._task is not None
-        self._task.cancel()
+        task.cancel()
         self._chunks.put_nowait(None)

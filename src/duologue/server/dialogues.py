@@ -43,8 +43,10 @@ class Answer:
 class _Asking:
     """A turn before it is stored.
 
-    path   the messages before the question
-    store  stores the question, if it is new, and the unfinished reply
+    path    the messages before the question
+    store   stores the question, if it is new, and the unfinished reply
+    has_siblings  whether the question may not be the first one at its place
+    head    what was shown before, if the question is not new
     """
 
     served: ServedModel
@@ -52,6 +54,8 @@ class _Asking:
     reply: Reply
     path: list[StoredMessage]
     store: Callable[[], Stored]
+    has_siblings: bool = True
+    head: str | None = None
 
 
 class Dialogues:
@@ -99,7 +103,9 @@ class Dialogues:
                     self._store.rename(owner, conversation, _title(text))
                 return stored
 
-            return _Asking(served, known, reply, path, store)
+            # After the head nothing was said, unless a reply to it was begun and never came.
+            is_first = parent == found.head and not (path and path[-1].role == "user")
+            return _Asking(served, known, reply, path, store, not is_first)
 
         return await self._answer(owner, conversation, prepare)
 
@@ -128,7 +134,7 @@ class Dialogues:
                     owner, conversation, question.id, vars(options)
                 )
 
-            return _Asking(served, known, reply, before, store)
+            return _Asking(served, known, reply, before, store, head=found.head)
 
         return await self._answer(owner, conversation, prepare)
 
@@ -180,11 +186,12 @@ class Dialogues:
         stored = self._service.storing(asking.store)
         try:
             question, _ = await asyncio.shield(asyncio.wrap_future(stored))
-            shown = await self._service.stored(self._view, owner, question)
+            if asking.has_siblings:
+                return Answer(await self._service.stored(self._view, owner, question), running)
+            return Answer(views.message(question, [question]), running)
         except BaseException:
             running.stop()
             raise
-        return Answer(shown, running)
 
     def _keep(
         self, owner: str, asking: _Asking, stored: Stored, result: Result | None
@@ -194,6 +201,8 @@ class Dialogues:
         where = owner, reply.conversation, reply.id
         if result is None:
             self._store.discard(*where)
+            if asking.head is not None:
+                self._store.set_head(owner, reply.conversation, asking.head)
             return None
         path = [*asking.path, question]
         values = _values(asking, path, result)
@@ -202,7 +211,8 @@ class Dialogues:
         memories = asking.served.memories
         memories.keep(hashes, asking.conversation)
         self._service.save_later(memories.save, hashes, asking.conversation.fork())
-        return self._view(owner, done)
+        is_again = asking.head is not None
+        return self._view(owner, done) if is_again else views.message(done, [done])
 
     def _view(self, owner: str, message: StoredMessage) -> dict[str, Any]:
         family = self._store.siblings(owner, message.conversation, message.id)

@@ -22,13 +22,23 @@ from duologue.types import Commit, Done, Event, Result, Revise
 Run = Callable[[Callable[[], Result | None]], asyncio.Future[Result | None]]
 
 
+# A model may make hundreds of tokens a second; nobody can see that many events.
+JOIN_S = 0.025
+
+
 class Outbox:
     """Events for one reader. What waits is joined, so a slow reader costs no more than the text.
 
     For the thread of the event loop alone.
+
+    join_s  after some events were taken, those of so many seconds come together; the last one and
+            the first one come at once
     """
 
-    def __init__(self) -> None:
+    def __init__(self, join_s: float = JOIN_S) -> None:
+        self._join_s = join_s
+        self._next_s = 0.0  # when the next events may be taken
+        self._timer: asyncio.TimerHandle | None = None
         self._committed: list[str] = []
         self._guess: str | None = None
         self._done: Done | None = None
@@ -50,12 +60,18 @@ class Outbox:
                 self._guess = text
             case Done():
                 self._done = event
-        self._changed.set()
+                self._wake()
+        if self._timer is None and not self._changed.is_set():
+            loop = asyncio.get_running_loop()
+            if loop.time() >= self._next_s:
+                self._changed.set()
+            else:
+                self._timer = loop.call_at(self._next_s, self._wake)
 
     def fail(self, error: DuologueError) -> None:
         """End with an error instead of Done."""
         self._error = error
-        self._changed.set()
+        self._wake()
 
     async def get(self) -> list[Event | DuologueError]:
         """Wait for events and take all of them; the last one ever is Done or an error."""
@@ -71,7 +87,14 @@ class Outbox:
             events.append(last)
             self._is_over = True
         self._committed, self._guess = [], None
+        self._next_s = asyncio.get_running_loop().time() + self._join_s
         return events
+
+    def _wake(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._changed.set()
 
 
 @dataclass(frozen=True)

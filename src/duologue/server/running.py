@@ -110,6 +110,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             access_log=False,  # addresses hold what people search for
+            proxy_headers=False,
             server_header=False,
             log_level="warning",
             ws_max_size=service.limits.max_body_bytes,

@@ -96,8 +96,8 @@ async def authenticate(
     return access
 
 
-def service_of(connection: HTTPConnection) -> Service:
-    """The service behind a request."""
+async def service_of(connection: HTTPConnection) -> Service:
+    """The service behind a request. (No coroutine would be called on another thread.)"""
     service: Service = connection.app.state.service
     return service
 

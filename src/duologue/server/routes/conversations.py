@@ -29,7 +29,7 @@ Id = Annotated[str, Path(max_length=64)]
 _MEDIA_TYPES = {"json": "application/json", "md": "text/markdown", "txt": "text/plain"}
 
 
-def dialogues_of(connection: HTTPConnection) -> Dialogues:
+async def dialogues_of(connection: HTTPConnection) -> Dialogues:
     """The turns in stored conversations."""
     dialogues: Dialogues = connection.app.state.dialogues
     return dialogues
