@@ -6,6 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
+
+from duologue.engine.memory import Memory
 from duologue.engine.trie import score_labels
 from duologue.errors import InputError
 from duologue.explain import evidence, shifted
@@ -32,9 +36,7 @@ def classify(runtime: Runtime, text: str, task: str, labels: Sequence[str]) -> R
     label_ids = _label_ids(runtime, labels)
     reading = runtime.read(runtime.source(check_text(text).strip(), task))
     before = time.perf_counter()
-    probabilities = score_labels(
-        runtime.forward, reading.memory, prefix, label_ids, tokenizer.eos_id
-    )
+    probabilities = _scores(runtime, reading.memory, prefix, label_ids)
     look = runtime.engine.generate(reading.memory, prefix, _ONE_TOKEN, record_attention=True)
     decode_ms = 1000 * (time.perf_counter() - before)
     best = int(probabilities.argmax())
@@ -50,6 +52,16 @@ def classify(runtime: Runtime, text: str, task: str, labels: Sequence[str]) -> R
     )
 
 
+def probabilities_of(
+    runtime: Runtime, memory: Memory, task: str, labels: Sequence[str]
+) -> dict[str, float]:
+    """The labels of a text that is encoded already, likeliest first; raises as classify does."""
+    prefix = runtime.template.prefix(task).ids
+    scores = _scores(runtime, memory, prefix, _label_ids(runtime, labels))
+    found = zip(labels, scores.tolist(), strict=True)
+    return dict(sorted(found, key=lambda item: -item[1]))
+
+
 def label_set(runtime: Runtime, name: str) -> tuple[str, ...]:
     """The labels of a set the model was trained on; InputError lists the sets for another."""
     sets = runtime.config.label_sets
@@ -57,6 +69,12 @@ def label_set(runtime: Runtime, name: str) -> tuple[str, ...]:
         known = ", ".join(sorted(sets)) or "none"
         raise InputError(f"unknown label set {name!r}; this model knows {known}")
     return sets[name]
+
+
+def _scores(
+    runtime: Runtime, memory: Memory, prefix: tuple[int, ...], label_ids: list[list[int]]
+) -> npt.NDArray[np.float64]:
+    return score_labels(runtime.forward, memory, prefix, label_ids, runtime.tokenizer.eos_id)
 
 
 def _label_ids(runtime: Runtime, labels: Sequence[str]) -> list[list[int]]:

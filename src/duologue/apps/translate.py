@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from duologue.apps.batch import Decoded, check_texts, decode_batch
-from duologue.explain import confidence, has_loop, shifted, token_spans
+from duologue.explain import Source, confidence, has_loop, shifted, token_spans
 from duologue.runtime import Runtime
 from duologue.types import Alternative, Checks, Options, Result, Span, Usage
 
@@ -36,12 +36,18 @@ _SENTENCE = re.compile(
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """A stretch of the source that is translated by itself; is_cut: it is not whole sentences."""
 
     start: int
     end: int
     is_cut: bool = False
+
+    def source(
+        self, runtime: Runtime, text: str, to: str | None = None, from_: str | None = None
+    ) -> Source:
+        """What the encoder reads of it."""
+        return runtime.source(text[self.start : self.end].strip(), "translate", from_, to)
 
 
 def translate_batch(
@@ -63,18 +69,16 @@ def translate_batch(
     a text of no use, which it names by number if there are several.
     """
     prefix = runtime.template.prefix("translate", from_, to)
-    around = runtime.source("", "translate", from_, to)
     check_texts(texts)
-    room = runtime.config.max_positions - len(around.ids)
-    plans = [split(runtime, text, room) for text in texts]
+    plans = [split(runtime, text, to, from_) for text in texts]
     sources = (
-        runtime.source(text[piece.start : piece.end].strip(), "translate", from_, to)
+        piece.source(runtime, text, to, from_)
         for text, pieces in zip(texts, plans, strict=True)
         for piece in pieces
     )
     decoded = iter(decode_batch(runtime, sources, prefix, options or runtime.options(OPTIONS)))
     return [
-        _Joined(text, pieces, [next(decoded) for _ in pieces]).result(runtime, to)
+        Joined(text, pieces, [next(decoded) for _ in pieces]).result(runtime, to)
         for text, pieces in zip(texts, plans, strict=True)
     ]
 
@@ -82,14 +86,15 @@ def translate_batch(
 # --- apart -------------------------------------------------------------------------------------
 
 
-def split(runtime: Runtime, text: str, room: int) -> list[_Piece]:
-    """The pieces of a text in order; everything outside of them is blank.
-
-    room  most tokens of a text that the model can read
-    """
+def split(
+    runtime: Runtime, text: str, to: str | None = None, from_: str | None = None
+) -> list[Piece]:
+    """The pieces of a text in order; everything outside of them is blank."""
+    around = runtime.source("", "translate", from_, to)
+    room = runtime.config.max_positions - len(around.ids)
     longest = min(SENTENCE_TOKENS, room)
     shortest = min(PIECE_TOKENS, longest)
-    pieces: list[_Piece] = []
+    pieces: list[Piece] = []
     for line in _LINE.finditer(text):
         start = line.start() + _num_blank(line[0])
         end = line.start() + len(line[0].rstrip())
@@ -99,13 +104,13 @@ def split(runtime: Runtime, text: str, room: int) -> list[_Piece]:
 
 def _line_pieces(
     runtime: Runtime, text: str, start: int, end: int, room: int, longest: int
-) -> Iterator[_Piece]:
+) -> Iterator[Piece]:
     """One line in pieces: sentences together while they fit into `room` tokens."""
     first, num_tokens = start, 0
     for sentence in _sentences(text, start, end):
         size = len(runtime.tokenizer.encode(text[sentence.start : sentence.end])) + 1
         if num_tokens and num_tokens + size > room:
-            yield _Piece(first, sentence.start)
+            yield Piece(first, sentence.start)
             first, num_tokens = sentence.start, 0
         if size > longest:
             yield from _cut(runtime, text, sentence, longest)
@@ -113,17 +118,17 @@ def _line_pieces(
         else:
             num_tokens += size
     if first < end:
-        yield _Piece(first, end)
+        yield Piece(first, end)
 
 
-def _sentences(text: str, start: int, end: int) -> Iterator[_Piece]:
+def _sentences(text: str, start: int, end: int) -> Iterator[Piece]:
     for match in _SENTENCE.finditer(text, start, end):
         if match.end() > start:
-            yield _Piece(start, match.end())
+            yield Piece(start, match.end())
             start = match.end()
 
 
-def _cut(runtime: Runtime, text: str, sentence: _Piece, longest: int) -> Iterator[_Piece]:
+def _cut(runtime: Runtime, text: str, sentence: Piece, longest: int) -> Iterator[Piece]:
     """A sentence in pieces of at most `longest` tokens, between words where there are blanks."""
     tokenizer = runtime.tokenizer
     body = text[sentence.start : sentence.end]
@@ -137,7 +142,7 @@ def _cut(runtime: Runtime, text: str, sentence: _Piece, longest: int) -> Iterato
             stop = blank
         start = done + _num_blank(body[done:stop])
         if start < stop:
-            yield _Piece(sentence.start + start, sentence.start + stop, is_cut=True)
+            yield Piece(sentence.start + start, sentence.start + stop, is_cut=True)
         done = stop
 
 
@@ -149,18 +154,33 @@ def _num_blank(text: str) -> int:
 # --- together ----------------------------------------------------------------------------------
 
 
+def joined(text: str, pieces: Sequence[Piece], translations: Sequence[str], to: str | None) -> str:
+    """The translated pieces, with the line breaks and blanks of the source between lines."""
+    parts: list[str] = []
+    language = re.split("[-_]", to or "")[0].lower()
+    blank = "" if language in _BLANKLESS else " "
+    reached = 0
+    for piece, translation in zip(pieces, translations, strict=True):
+        gap = text[reached : piece.start]
+        parts.append("" if not parts else gap or blank)
+        parts.append(translation.strip())
+        reached = piece.end
+    return "".join(parts)
+
+
 @dataclass(frozen=True)
-class _Joined:
+class Joined:
     """One text with all that belongs to it, piece by piece."""
 
     text: str
-    pieces: list[_Piece]
+    pieces: list[Piece]
     decoded: list[Decoded]
 
     def result(self, runtime: Runtime, to: str | None) -> Result:
         """The translation of the whole text."""
         best = [item.finished.best for item in self.decoded]
-        translation = self._translation(runtime, to)
+        texts = [runtime.tokenizer.decode(list(hypothesis.ids)) for hypothesis in best]
+        translation = joined(self.text, self.pieces, texts, to)
         usages = [item.usage for item in self.decoded]
         is_cut = any(hypothesis.finish_reason == "length" for hypothesis in best)
         return Result(
@@ -185,19 +205,6 @@ class _Joined:
             ),
         )
 
-    def _translation(self, runtime: Runtime, to: str | None) -> str:
-        """The translated pieces, with the line breaks and blanks of the source between lines."""
-        parts: list[str] = []
-        language = re.split("[-_]", to or "")[0].lower()
-        blank = "" if language in _BLANKLESS else " "
-        reached = 0
-        for piece, item in zip(self.pieces, self.decoded, strict=True):
-            gap = self.text[reached : piece.start]
-            parts.append("" if not parts else gap or blank)
-            parts.append(runtime.tokenizer.decode(list(item.finished.best.ids)).strip())
-            reached = piece.end
-        return "".join(parts)
-
     def _alternatives(self, runtime: Runtime) -> tuple[Alternative, ...]:
         if len(self.decoded) > 1:
             return ()
@@ -206,5 +213,5 @@ class _Joined:
             for other in self.decoded[0].finished.hypotheses[1:]
         )
 
-    def _span(self, piece: _Piece) -> Span:
+    def _span(self, piece: Piece) -> Span:
         return Span(0, piece.start, piece.end, self.text[piece.start : piece.end], 0.0)

@@ -72,6 +72,11 @@ class Reply:
         return self._finished is not None
 
     @property
+    def checks(self) -> Checks:
+        """What did not fit of the turns that were pending, and what had to leave for them."""
+        return self._asked.checks
+
+    @property
     def turn_of_segment(self) -> tuple[int, ...]:
         """For each segment that the reply is made from, the index of its turn among all turns."""
         return tuple(index for index, said in enumerate(self._asked.state.said) if said.source)
@@ -162,6 +167,16 @@ class Reply:
             result = self._runtime.result(self._finished, checks, (), usage)
             return replace(result, finish_reason="abort", text=text)
         return Result(text, "abort", checks=checks, usage=usage)
+
+    def keep_question(self) -> None:
+        """Once all sources were read: remember them without a reply, which can be begun later.
+
+        Raises EngineError if something is still to be read, or the conversation was changed.
+        """
+        if self._state.pending:
+            raise EngineError("the question was not read to its end")
+        if not self._keep(replace(self._state, explanation=None)):
+            raise EngineError("the conversation was changed while it was read")
 
     def _with_reply(self, text: str) -> tuple[State, Checks, Usage]:
         """The state with this reply in its memory, what is wrong by then, and what reading cost."""

@@ -16,13 +16,27 @@ from starlette.staticfiles import StaticFiles
 from duologue import __version__
 from duologue.server import errors, schemas
 from duologue.server.dialogues import Dialogues
+from duologue.server.held import HeldMemories
 from duologue.server.options import ServeOptions
-from duologue.server.routes import conversations, health, info, reference
+from duologue.server.routes import (
+    conversations,
+    health,
+    info,
+    libretranslate,
+    live,
+    openai,
+    reference,
+    tasks,
+)
 from duologue.server.security import Guard
 from duologue.server.service import Service
 
 ROUTERS: tuple[APIRouter, ...] = (
     conversations.router,
+    tasks.router,
+    live.router,
+    openai.router,
+    libretranslate.router,
     info.router,
     health.router,
     reference.router,
@@ -53,6 +67,7 @@ def make_app(service: Service, options: ServeOptions | None = None) -> FastAPI:
     app.state.service = service
     app.state.options = options
     app.state.dialogues = Dialogues(service)
+    app.state.held = HeldMemories()
     errors.install(app)
     if options.allow_origins:
         app.add_middleware(

@@ -29,6 +29,7 @@ MAX_TITLE_CHARS = 60  # of a title that is made from what was said first
 MAX_SAVES = 64  # memories that wait to be written to disk
 
 Stored = tuple[StoredMessage, StoredMessage]
+Recall = Callable[[ServedModel, list[StoredMessage]], Conversation | None]
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,18 @@ class Dialogues:
         self._running: dict[tuple[str, str], RunningReply | None] = {}
 
     async def say(
-        self, owner: str, conversation: str, text: str, options: Options, **after: str | None
+        self,
+        owner: str,
+        conversation: str,
+        text: str,
+        options: Options,
+        recall: Recall | None = None,
+        /,
+        **after: str | None,
     ) -> Answer:
         """Say something in a conversation.
 
+        recall  may know a conversation that has read this text after the path already
         after  parent=: the message that it comes after, None before the first; without: the head
 
         Raises ApiError (busy) while another reply is made there, and what Service.reply raises.
@@ -86,8 +95,12 @@ class Dialogues:
             self._service.limits.check_texts(served.runtime, [text])
             parent = after.get("parent", found.head)
             path = self._paths.to(owner, conversation, parent) if parent else []
-            known, unread = served.memories.restore(path)
-            reply = servable(known.begin, [*unread, Turn("user", text)], options)
+            known = recall(served, path) if recall is not None else None
+            turns: list[Turn] = []
+            if known is None:
+                known, unread = served.memories.restore(path)
+                turns = [*unread, Turn("user", text)]
+            reply = servable(known.begin, turns, options)
 
             def store() -> Stored:
                 stored = self._store.ask(owner, conversation, parent, text, vars(options))

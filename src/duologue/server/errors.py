@@ -3,6 +3,7 @@
 ApiError          an error that only the service has: who, how often, how much at a time
 body, status_of   the JSON and the HTTP status of any expected error
 install           makes an application answer so, whatever happens
+problem_of        what is wrong with a request that does not fit its route
 report            notes a bug in the log, without what anybody said
 """
 
@@ -114,7 +115,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        message, param = _problem(error)
+        message, param = problem_of(error)
         return JSONResponse(_body(message, "invalid_input", param), 422)
 
     @app.exception_handler(HTTPException)
@@ -123,7 +124,7 @@ def install(app: FastAPI) -> None:
         return JSONResponse(_body(str(error.detail), code), error.status_code, error.headers)
 
 
-def _problem(error: RequestValidationError) -> tuple[str, str | None]:
+def problem_of(error: RequestValidationError) -> tuple[str, str | None]:
     """What is wrong with a request, without what it said, and the first field at fault."""
     problems = []
     fields = []

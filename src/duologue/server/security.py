@@ -78,6 +78,12 @@ def requires(scope: KeyScope | None) -> Callable[[Request, BearerKey], Awaitable
     return access
 
 
+def bearer(connection: HTTPConnection) -> str | None:
+    """The key in the header, if there is one; for routes that take a key elsewhere as well."""
+    kind, _, secret = connection.headers.get("authorization", "").partition(" ")
+    return secret.strip() if kind.lower() == "bearer" else None
+
+
 async def authenticate(
     connection: HTTPConnection, secret: str | None, scope: KeyScope | None
 ) -> Access:

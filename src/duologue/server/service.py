@@ -150,7 +150,7 @@ class Service:
         Raises OverloadedError if too much is worked on already.
         """
         loop = asyncio.get_running_loop()
-        with self._place():
+        with self.place():
             return await loop.run_in_executor(self._workers, partial(call, *args, **kwargs))
 
     def storing(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -189,7 +189,7 @@ class Service:
 
         with ExitStack() as ends:
             ends.callback(on_end)
-            ends.enter_context(self._place())
+            ends.enter_context(self.place())
             begun = await loop.run_in_executor(self._store, begin)
             running = RunningReply(
                 begun.reply,
@@ -219,7 +219,7 @@ class Service:
 
         return await self.reply(owner, begin)
 
-    def _place(self) -> ExitStack:
+    def place(self) -> ExitStack:
         """A place among what is worked on, as long as the stack is open."""
         if self.is_stopping:
             raise OverloadedError("the server is going down", 1.0)

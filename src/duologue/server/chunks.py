@@ -1,0 +1,112 @@
+"""A stream of chunks that some work makes, which ends when the reader goes away.
+
+ChunkStream   an answer of type text/event-stream
+chunk         one chunk as bytes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from duologue.errors import DuologueError
+from duologue.server.errors import ApiError, body, report
+from duologue.server.jobs import unless_gone
+from duologue.server.sse import KEEP_ALIVE
+
+Put = Callable[[bytes], None]
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def chunk(data: dict[str, Any], name: str | None = None) -> bytes:
+    """One event; JSON has no line breaks of its own, so one line of data is enough."""
+    content = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    event = f"event: {name}\n" if name is not None else ""
+    return f"{event}data: {content}\n\n".encode()
+
+
+class ChunkStream(Response):
+    """Streams what some work puts out, as fast as the reader reads it.
+
+    work          is given where to put chunks
+    places        are given back at the end
+    keep_alive_s  a comment is sent when there was nothing else for so long
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, work: Callable[[Put], Awaitable[None]], places: ExitStack, keep_alive_s: float
+    ) -> None:
+        super().__init__(headers=_HEADERS)
+        del self.headers["content-length"]
+        self._work = work
+        self._places = places
+        self._keep_alive_s = keep_alive_s
+        self._chunks: asyncio.Queue[bytes | DuologueError | None] = asyncio.Queue()
+        self._first: bytes | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self, receive: Receive) -> None:
+        """Wait for the first chunk. Raises the error that came instead."""
+        self._task = asyncio.create_task(self._run())
+        try:
+            first = await unless_gone(receive, self._chunks.get())
+            if isinstance(first, DuologueError):
+                raise first
+        except BaseException:
+            self._task.cancel()
+            self._task = None
+            self._places.close()
+            raise
+        self._first = first
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Send everything; see the ASGI specification."""
+        assert self._task is not None
+        watcher = asyncio.create_task(self._watch(receive, self._task))
+        try:
+            head = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **head})
+            async for content in self._contents():
+                await send({"type": "http.response.body", "body": content, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            watcher.cancel()
+            self._task.cancel()
+            self._task = None  # it leads back here, and holds memory as long as it is held
+            self._places.close()
+
+    async def _contents(self) -> AsyncIterator[bytes]:
+        content: bytes | DuologueError | None = self._first
+        while content is not None:
+            yield chunk(body(content)) if isinstance(content, DuologueError) else content
+            while True:
+                try:
+                    async with asyncio.timeout(self._keep_alive_s):
+                        content = await self._chunks.get()
+                    break
+                except TimeoutError:
+                    yield KEEP_ALIVE
+
+    async def _run(self) -> None:
+        try:
+            await self._work(self._chunks.put_nowait)
+        except DuologueError as error:
+            self._chunks.put_nowait(error)
+        except Exception as error:
+            report(error)
+            self._chunks.put_nowait(ApiError("internal_error", "the answer could not be finished"))
+        self._chunks.put_nowait(None)
+
+    async def _watch(self, receive: Receive, task: asyncio.Task[None]) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        task.cancel()
+        self._chunks.put_nowait(None)

@@ -1,0 +1,200 @@
+"""Work for the engine that is no turn of a stored conversation, within the limits.
+
+run_job        one job to its end
+translate      texts, piece by piece
+decode         one task of a memory
+unless_gone    ends work as soon as nobody waits for it
+
+All of it is for the event loop; cancelling it ends its jobs within one step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from starlette.types import Receive
+
+from duologue.apps import translate as pieces
+from duologue.apps.batch import Decoded, check_texts
+from duologue.engine.engine import Constraints, EncodeItem, Finished, Progress
+from duologue.engine.memory import Memory
+from duologue.errors import EngineError
+from duologue.explain import Source, has_loop
+from duologue.server.bridge import Job
+from duologue.server.errors import ApiError
+from duologue.server.service import ServedModel, Service, servable
+from duologue.text.imported_template import Prefix
+from duologue.types import Checks, Options, Result, Usage
+
+T = TypeVar("T")
+
+# Of one request at the same time: a long text leaves room for others.
+_MAX_JOBS = 16
+
+
+async def run_job(
+    served: ServedModel, job: Job, receive: Callable[[Progress], None] | None = None
+) -> Finished:
+    """Run a job to its end; receive gets its progress.
+
+    Raises InputError for what can never be served, EngineError if it failed.
+    """
+    # A job that cannot be is refused when it is queued, before anything is awaited.
+    finished = await servable(_submitted, served, job, receive)
+    if finished.best.finish_reason in ("abort", "error"):
+        raise EngineError(finished.problem or "the request was ended from outside")
+    return finished
+
+
+def _submitted(
+    served: ServedModel, job: Job, receive: Callable[[Progress], None] | None
+) -> asyncio.Future[Finished]:
+    ended: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
+
+    def digest(progress: Progress) -> None:
+        if receive is not None and not ended.done():
+            receive(progress)
+        if progress.finished is not None and not ended.done():
+            ended.set_result(progress.finished)
+
+    number = served.bridge.submit(job, digest)
+    ended.add_done_callback(lambda end: served.bridge.abort(number) if end.cancelled() else None)
+    return ended
+
+
+async def translate(
+    service: Service,
+    served: ServedModel,
+    texts: Sequence[str],
+    languages: tuple[str | None, str | None],
+    options: Options,
+    owner: str,
+) -> list[Result]:
+    """What apps.translate.translate_batch gives; raises what it raises.
+
+    languages  to, from
+    """
+    runtime, (to, from_) = served.runtime, languages
+
+    def plan() -> tuple[Prefix, list[list[pieces.Piece]]]:
+        prefix = runtime.template.prefix("translate", from_, to)
+        service.limits.check_texts(runtime, texts, "texts")
+        check_texts(texts)
+        return prefix, [pieces.split(runtime, text, to, from_) for text in texts]
+
+    prefix, plans = await service.work(plan)
+    places = asyncio.Semaphore(_MAX_JOBS)
+
+    async def one(text: str, piece: pieces.Piece) -> Decoded:
+        async with places:
+            source = piece.source(runtime, text, to, from_)
+            return await _decoded(served, source, prefix, options, owner)
+
+    with service.place():
+        tasks = [
+            asyncio.create_task(one(text, piece))
+            for text, plan in zip(texts, plans, strict=True)
+            for piece in plan
+        ]
+        try:
+            async with timed(service):
+                decoded = iter(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+    return [
+        pieces.Joined(text, plan, [next(decoded) for _ in plan]).result(runtime, to)
+        for text, plan in zip(texts, plans, strict=True)
+    ]
+
+
+async def _decoded(
+    served: ServedModel, source: Source, prefix: Prefix, options: Options, owner: str
+) -> Decoded:
+    runtime = served.runtime
+    kept, unread = runtime.cut(source, runtime.config.max_positions, 0)
+    begun_s = read_s = time.perf_counter()
+
+    def note(progress: Progress) -> None:
+        nonlocal read_s
+        read_s = time.perf_counter() if progress.memory is not None else read_s
+
+    job = Job(
+        memory=Memory.empty(),
+        prefix_ids=prefix.ids,
+        options=runtime.fit(options, prefix),
+        sources=(EncodeItem(kept.ids),),
+        constraints=Constraints(prefix.forced),
+        client=owner,
+    )
+    finished = await run_job(served, job, note)
+    usage = Usage(
+        encoded_tokens=len(kept.ids),
+        produced_tokens=len(finished.best.ids),
+        encode_ms=1000 * (read_s - begun_s),
+        decode_ms=1000 * (time.perf_counter() - read_s),
+    )
+    return Decoded(finished, unread, usage)
+
+
+async def decode(
+    service: Service,
+    served: ServedModel,
+    memory: Memory,
+    prefix: Prefix,
+    options: Options,
+    owner: str,
+) -> Result:
+    """What Model.decode gives; raises what run_job raises."""
+    runtime = served.runtime
+    begun_s = time.perf_counter()
+    job = Job(
+        memory=memory,
+        prefix_ids=prefix.ids,
+        options=runtime.fit(options, prefix),
+        constraints=Constraints(prefix.forced),
+        client=owner,
+    )
+    with service.place():
+        async with timed(service):
+            finished = await run_job(served, job)
+    decode_ms = 1000 * (time.perf_counter() - begun_s)
+    usage = Usage(reused_tokens=memory.num_tokens, decode_ms=decode_ms)
+    result = runtime.result(finished, Checks(), (), usage)
+    return replace(result, checks=Checks(repetition=has_loop(result.text)))
+
+
+@asynccontextmanager
+async def timed(service: Service) -> AsyncIterator[None]:
+    """The time that a request may take. Raises ApiError (timeout) after it."""
+    try:
+        async with asyncio.timeout(service.limits.max_request_s):
+            yield
+    except TimeoutError:
+        raise ApiError("timeout", "it took too long (max_request_s)") from None
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """What some work gives, which is cancelled as soon as the reader of a request goes away.
+
+    receive  of the request, whose body was read
+    """
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    task, watcher = asyncio.ensure_future(work), asyncio.create_task(watch())
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ApiError("stopped", "nobody waits for this any more")
+        return task.result()
+    finally:
+        watcher.cancel()
+        task.cancel()

@@ -1,0 +1,207 @@
+"""/v1/encode, decode, translate, sentiment, explain: what can be done with one text."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field, model_validator
+from starlette.requests import HTTPConnection
+
+from duologue.engine.memory import Memory
+from duologue.errors import InputError
+from duologue.server import jobs
+from duologue.server.errors import ApiError
+from duologue.server.held import HeldMemories
+from duologue.server.schemas import Body, Id, Name, OptionChanges, Text, options_of
+from duologue.server.security import Chat, ServiceDep, Translate
+from duologue.server.service import ServedModel
+from duologue.text.imported_template import Prefix
+from duologue.types import Options, Turn
+
+router = APIRouter(prefix="/v1", tags=["tasks"])
+
+Language = Annotated[str, Field(min_length=1, max_length=32)]
+_MAX_TURNS = 1000
+
+
+class GivenTurn(Body):
+    """One turn of a dialogue."""
+
+    role: Literal["system", "user", "agent", "document"]
+    text: Text
+
+
+class ToEncode(Body):
+    """A text, or a dialogue."""
+
+    text: Text | None = None
+    turns: Annotated[list[GivenTurn], Field(min_length=1, max_length=_MAX_TURNS)] | None = None
+    model: Name | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ToEncode:
+        if (self.text is None) == (self.turns is None):
+            raise ValueError("give either text or turns")
+        return self
+
+
+class Encoded(BaseModel):
+    """tokens: how many the memory has."""
+
+    memory_id: str
+    tokens: int
+    expires_at: str
+
+
+class ToDecode(Body):
+    """What is to be made of a memory."""
+
+    memory_id: Id
+    task: Annotated[str, Field(min_length=1, max_length=64)]
+    language: Language | None = None
+    options: OptionChanges | None = None
+
+
+class ToTranslate(Body):
+    """A text, or several."""
+
+    text: Text | None = None
+    texts: Annotated[list[Text], Field(min_length=1)] | None = None
+    to: Language | None = None
+    from_: Annotated[Language | None, Field(alias="from")] = None
+    options: OptionChanges | None = None
+    model: Name | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ToTranslate:
+        if (self.text is None) == (self.texts is None):
+            raise ValueError("give either text or texts")
+        return self
+
+
+class ToJudge(Body):
+    """A text that is positive or negative."""
+
+    text: Text
+    model: Name | None = None
+
+
+class ToExplain(Body):
+    """A stored reply."""
+
+    conversation_id: Id
+    message_id: Id
+
+
+class Explained(BaseModel):
+    """tokens: pieces of the text with their probabilities."""
+
+    text: str
+    confidence: float
+    tokens: list[tuple[str, float]]
+    evidence: list[dict[str, Any]]
+
+
+def held_of(connection: HTTPConnection) -> HeldMemories:
+    """The memories that clients made."""
+    held: HeldMemories = connection.app.state.held
+    return held
+
+
+HeldDep = Annotated[HeldMemories, Depends(held_of)]
+
+
+@router.post("/encode")
+async def encode(service: ServiceDep, held: HeldDep, access: Chat, body: ToEncode) -> Encoded:
+    """Read a text or a dialogue into a memory, to be decoded any number of times."""
+    served = service.model(body.model)
+    if body.turns is not None:
+        turns = [Turn(turn.role, turn.text) for turn in body.turns]
+    else:
+        turns = [Turn("user", body.text or "")]
+
+    def read() -> Memory:
+        service.limits.check_texts(served.runtime, ["\n".join(turn.text for turn in turns)])
+        memory = Memory.empty()
+        for turn in turns:
+            memory = served.model.encode(turn.text, memory, turn.role)
+        return memory
+
+    memory = await service.work(read)
+    kept = held.keep(access.owner, served, memory)
+    expires = datetime.fromtimestamp(kept.expires_s, UTC)
+    return Encoded(
+        memory_id=kept.id,
+        tokens=memory.num_tokens,
+        expires_at=expires.isoformat(timespec="seconds").replace("+00:00", "Z"),
+    )
+
+
+@router.post("/decode")
+async def decode(
+    request: Request, service: ServiceDep, held: HeldDep, access: Chat, body: ToDecode
+) -> dict[str, Any]:
+    """Answer, translate or judge a memory."""
+    found = held.get(access.owner, body.memory_id)
+    options = options_of(body.options, Options(), service.limits)
+    prefix = _prefix(found.served, found.memory, body.task, body.language)
+    work = jobs.decode(service, found.served, found.memory, prefix, options, access.owner)
+    result = await jobs.unless_gone(request.receive, work)
+    service.metrics.used(found.served.name, result.usage)
+    return result.to_dict()
+
+
+@router.post("/translate")
+async def translate(
+    request: Request, service: ServiceDep, access: Translate, body: ToTranslate
+) -> dict[str, Any]:
+    """Translate a text, or several together."""
+    served = service.model(body.model)
+    options = options_of(body.options, served.model.options("translate"), service.limits)
+    texts = body.texts if body.texts is not None else [body.text or ""]
+    work = jobs.translate(service, served, texts, (body.to, body.from_), options, access.owner)
+    results = await jobs.unless_gone(request.receive, work)
+    for result in results:
+        service.metrics.used(served.name, result.usage)
+    if body.texts is None:
+        return results[0].to_dict()
+    return {"data": [result.to_dict() for result in results]}
+
+
+@router.post("/sentiment")
+async def sentiment(service: ServiceDep, _access: Translate, body: ToJudge) -> dict[str, Any]:
+    """Whether a text is positive or negative."""
+    served = service.model(body.model)
+
+    def judge() -> dict[str, Any]:
+        service.limits.check_texts(served.runtime, [body.text])
+        return served.model.sentiment(body.text).to_dict()
+
+    return await service.work(judge)
+
+
+@router.post("/explain")
+async def explain(service: ServiceDep, access: Chat, body: ToExplain) -> Explained:
+    """What a stored reply leaned on, and how sure each piece of it was."""
+    find = service.conversations.message
+    message = await service.stored(find, access.owner, body.conversation_id, body.message_id)
+    result = message.result
+    if message.role != "agent" or result is None:
+        raise ApiError("invalid_input", "only a complete reply can be explained", "message_id")
+    return Explained(
+        text=message.text,
+        confidence=result["confidence"],
+        tokens=result["tokens"],
+        evidence=result["evidence"],
+    )
+
+
+def _prefix(served: ServedModel, memory: Memory, task: str, language: str | None) -> Prefix:
+    try:
+        if task == "reply" and language is None:
+            return served.runtime.reply_prefix(memory)
+        return served.runtime.template.prefix(task, to_language=language)
+    except InputError as error:
+        raise ApiError("invalid_input", str(error), "task") from None
