@@ -11,6 +11,7 @@ import pytest
 from server_site import LONG, Site, Start, begin, error_of, say, shown, streaming, texts
 
 from duologue.errors import ConfigError
+from duologue.server import limits
 from duologue.server.errors import ApiError
 from duologue.server.limits import Limits, RateLimiter
 from duologue.server.options import read_options
@@ -128,7 +129,7 @@ def test_a_rate_is_that_of_one_owner_and_comes_back_with_time() -> None:
 
 
 def test_owners_that_come_once_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("duologue.server.limits._MAX_BUCKETS", 10)
+    monkeypatch.setattr(limits, "_MAX_BUCKETS", 10)
     rates = RateLimiter(1)
     for number in range(50):
         rates.take(str(number))

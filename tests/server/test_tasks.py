@@ -7,6 +7,7 @@ import pytest
 from server_site import LONG, SHORT, Site, begin, error_of, say
 
 from duologue.errors import NotFoundError
+from duologue.server import held as held_memories
 from duologue.server.held import HeldMemories
 from duologue.types import Options
 
@@ -69,9 +70,8 @@ def test_who_holds_most_gives_way_when_there_is_no_room(
 ) -> None:
     memory = site.served.model.encode(HELLO)
     pool = site.served.runtime.forward.pool
-    monkeypatch.setattr(
-        "duologue.server.held.SHARE_OF_POOL", 3 * memory.num_bytes / pool.limit_bytes
-    )
+    share = 3 * memory.num_bytes / pool.limit_bytes
+    monkeypatch.setattr(held_memories, "SHARE_OF_POOL", share)
     held = HeldMemories()
     modest = held.keep("modest", site.served, memory)
     greedy = [held.keep("greedy", site.served, memory) for _ in range(5)]
