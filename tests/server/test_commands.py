@@ -165,8 +165,7 @@ def test_the_first_model_is_the_default_and_each_conversation_keeps_its_own(
 
 
 def test_without_the_extra_the_command_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("duologue.server")]:
-        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "duologue.server.running")
     monkeypatch.setitem(sys.modules, "fastapi", None)
     with pytest.raises(ConfigError, match=r"pip install 'duologue\[serve\]'"):
         serve.serve()
