@@ -9,7 +9,7 @@ Methods are for the thread of the event loop; whatever may block is done on othe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from duologue.api import Model
-from duologue.conversation import Conversation, Reply
+from duologue.conversation import Reply
 from duologue.errors import (
     EngineError,
     InputError,
@@ -36,7 +36,7 @@ from duologue.storage.conversations import Conversations
 from duologue.storage.database import Database
 from duologue.storage.keys import Keys
 from duologue.storage.memory_cache import MemoryCache
-from duologue.types import Options, Result, Turn
+from duologue.types import Result
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -202,22 +202,6 @@ class Service:
             self._replies.add(running)
             rest = ends.pop_all()
         return running
-
-    async def converse(
-        self, owner: str, served: ServedModel, turns: Sequence[Turn], options: Options
-    ) -> RunningReply:
-        """The reply to a dialogue that is not stored, whose last turn is the user's.
-
-        Raises what reply raises.
-        """
-
-        def begin() -> Begun:
-            texts = [turn.text for turn in turns]
-            self.limits.check_texts(served.runtime, texts, "messages")
-            conversation = Conversation(served.runtime)
-            return Begun(served, servable(conversation.begin, turns, options))
-
-        return await self.reply(owner, begin)
 
     def place(self) -> ExitStack:
         """A place among what is worked on, as long as the stack is open."""
