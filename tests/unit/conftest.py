@@ -1,5 +1,6 @@
-"""Databases for tests: SQLite always, PostgreSQL where Debian's package is installed.
+"""Databases for tests: SQLite always, PostgreSQL where Debian's package is installed. Tokenizers.
 
+tokenizers       the files of each kind of published tokenizer, made once for each module
 postgres_folder  folder of the socket of a PostgreSQL server of our own; skips where there is none
 database_url     URL of a new, empty database; tests that use it run once for each kind
 database         that database, opened
@@ -14,11 +15,15 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from duologue.storage.database import Database, open_database, sqlite_url
+
+if TYPE_CHECKING:
+    from published_tokenizers import Published
 
 _numbers = itertools.count()
 
@@ -80,3 +85,10 @@ def database(database_url: str) -> Iterator[Database]:
     opened = open_database(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    from published_tokenizers import Published  # here: transformers takes seconds to import
+
+    return Published(tmp_path_factory.mktemp("tokenizers"))

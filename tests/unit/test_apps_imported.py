@@ -27,11 +27,6 @@ TEXTS = [" ".join(random.Random(number).choices(WORDS, k=6)) for number in range
 
 
 @pytest.fixture(scope="module")
-def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return Published(tmp_path_factory.mktemp("tokenizers"))
-
-
-@pytest.fixture(scope="module")
 def folder_of(tokenizers: Published, tmp_path_factory: pytest.TempPathFactory) -> FolderOf:
     root = tmp_path_factory.mktemp("models")
 

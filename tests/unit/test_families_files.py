@@ -33,11 +33,6 @@ from duologue.types import PRECISIONS
 KINDS = ("t5", "bart", "whisper", "marian", "m2m_100")
 
 
-@pytest.fixture(scope="module")
-def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return Published(tmp_path_factory.mktemp("tokenizers"))
-
-
 @pytest.fixture
 def publish(tmp_path: Path, tokenizers: Published, tiny_weights: MakeWeights) -> Publish:
     def make(kind: str, **values: Any) -> Path:

@@ -19,11 +19,6 @@ from duologue.errors import CheckpointError
 from duologue.types import PRECISIONS
 
 
-@pytest.fixture(scope="module")
-def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return Published(tmp_path_factory.mktemp("tokenizers"))
-
-
 @pytest.fixture
 def publish(tmp_path: Path, tokenizers: Published, tiny_weights: MakeWeights) -> Publish:
     def make(kind: str) -> Path:

@@ -79,11 +79,6 @@ def corpus(kind: str) -> list[dict[str, Any]]:
     return [{"split": "valid" if index < 6 else "train", **row} for index, row in enumerate(rows)]
 
 
-@pytest.fixture(scope="module")
-def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return Published(tmp_path_factory.mktemp("tokenizers"))
-
-
 @pytest.fixture
 def make_recipe(tmp_path: Path, tokenizers: Published) -> Callable[..., Recipe]:
     """make_recipe(kind, output, rows=..., init=folder, **training)"""
