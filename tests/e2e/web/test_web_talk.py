@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from web_server import Server
-from web_steps import answered, expect, item_menu, last_reply, say, texts
+from web_steps import answered, begin, expect, item_menu, last_reply, say, texts
 
 Open = Callable[..., object]
 
@@ -69,9 +69,7 @@ def test_without_the_live_connection_replies_come_all_the_same(open_page, tiny_s
 
 def test_a_reply_can_be_stopped_and_what_was_said_is_kept(open_page, slow_server) -> None:
     page = open_page(slow_server)
-    page.fill("#draft", "hello how are you today")
-    page.keyboard.press("Enter")
-    expect(page.locator(".growing .text")).to_have_text(re.compile("...."))
+    begin(page, "hello how are you today")
     expect(page.locator("#send")).to_be_hidden()
     page.click("#stop")
     answered(page, 2)
@@ -86,9 +84,7 @@ def test_a_reply_can_be_stopped_and_what_was_said_is_kept(open_page, slow_server
 
 def test_escape_stops_a_reply(open_page, slow_server) -> None:
     page = open_page(slow_server)
-    page.fill("#draft", "hello how are you today")
-    page.keyboard.press("Enter")
-    expect(page.locator(".growing .text")).to_have_text(re.compile("...."))
+    begin(page, "hello how are you today")
     page.locator("#conversations button").first.click()
     page.keyboard.press("Escape")
     expect(page.locator("#menu")).to_be_hidden()
@@ -100,9 +96,7 @@ def test_escape_stops_a_reply(open_page, slow_server) -> None:
 
 def test_going_elsewhere_while_a_reply_is_made_mixes_nothing_up(open_page, slow_server) -> None:
     page = open_page(slow_server)
-    page.fill("#draft", "hello how are you today")
-    page.keyboard.press("Enter")
-    expect(page.locator(".growing .text")).to_have_text(re.compile("...."))
+    begin(page, "hello how are you today")
     first = page.url
     page.click("#new")
     expect(page.locator("#welcome")).to_be_visible()
@@ -115,9 +109,7 @@ def test_going_elsewhere_while_a_reply_is_made_mixes_nothing_up(open_page, slow_
 
 def test_the_button_that_stops_ends_the_reply_also_from_elsewhere(open_page, slow_server) -> None:
     page = open_page(slow_server)
-    page.fill("#draft", "hello how are you today")
-    page.keyboard.press("Enter")
-    expect(page.locator(".growing .text")).to_have_text(re.compile("...."))
+    begin(page, "hello how are you today")
     first = page.url
     page.click("#new")
     expect(page.locator("#welcome")).to_be_visible()

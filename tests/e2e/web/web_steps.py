@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ expect = pytest.importorskip("playwright.sync_api", reason="playwright is not in
 
 expect.set_options(timeout=WAIT_MS)
 
-__all__ = ["answered", "expect", "item_menu", "last_reply", "say", "texts"]
+__all__ = ["answered", "begin", "expect", "item_menu", "last_reply", "say", "texts"]
 
 
 def say(page: Page, text: str) -> None:
@@ -23,6 +24,13 @@ def say(page: Page, text: str) -> None:
     page.fill("#draft", text)
     page.press("#draft", "Enter")
     answered(page, count + 2)
+
+
+def begin(page: Page, text: str) -> None:
+    """Types a message, sends it, and waits until some of the reply is there."""
+    page.fill("#draft", text)
+    page.keyboard.press("Enter")
+    expect(page.locator(".growing .text")).to_have_text(re.compile("...."))
 
 
 def answered(page: Page, count: int) -> None:
