@@ -79,6 +79,15 @@ def test_a_source_is_what_the_published_tokenizer_makes_of_a_text(
         assert own(source) == published.load(kind).encode(text)
 
 
+@pytest.mark.parametrize("kind", ["t5", "nllb_json", "bart"])
+def test_a_text_alone_has_no_more_than_its_end(kind: str, published: Published) -> None:
+    tokenizer = published.load(kind)
+    for text in texts(20):
+        alone = template(kind, tokenizer).alone(text)
+        assert list(alone.ids) == [*tokenizer.encode(text), tokenizer.eos_id]
+        assert list(alone.ids[alone.start : alone.stop]) == tokenizer.encode(text)
+
+
 @pytest.mark.parametrize(
     ("kind", "code", "target"),
     [

@@ -83,6 +83,11 @@ class ImportedTemplate:
         known = listed(self._config.tasks)
         raise InputError(f"this model knows no dialogue, and no role {role!r}; it can {known}")
 
+    def alone(self, text: str) -> SourceIds:
+        """The text and the end of it, whatever the family puts around what it is to work on."""
+        ids = self._tokenizer.encode(text)
+        return SourceIds((*ids, self._tokenizer.eos_id), 0, len(ids))
+
     def source(
         self,
         text: str,

@@ -29,6 +29,9 @@ class Template(Protocol):
     def turn(self, role: str, text: str) -> SourceIds:
         """What one side of a dialogue said, for the encoder."""
 
+    def alone(self, text: str) -> SourceIds:
+        """A text that is encoded for its own sake, and nothing is to be done with it."""
+
     def source(
         self,
         text: str,
@@ -59,6 +62,10 @@ class DuoTemplate:
         """See Template."""
         ids = tuple(segment_ids(self._tokenizer, role, text))
         return SourceIds(ids, 1, len(ids))
+
+    def alone(self, text: str) -> SourceIds:
+        """See Template."""
+        return self.turn("user", text.strip())
 
     def source(
         self,

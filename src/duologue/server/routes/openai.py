@@ -352,11 +352,7 @@ async def embed(service: ServiceDep, _access: Chat, body: EmbeddingRequest) -> d
 def _embedded(served: ServedModel, text: str) -> tuple[npt.NDArray[np.float32], int]:
     """The embedding [D] of a text, and how many tokens it has."""
     runtime = served.runtime
-    text = check_text(text)
-    if runtime.config.family == "duo":
-        ids = list(runtime.turn("user", text).ids)
-    else:
-        ids = [*runtime.tokenizer.encode(text), runtime.tokenizer.eos_id]
+    ids = runtime.template.alone(check_text(text)).ids
     most = runtime.config.max_positions
     if len(ids) > most:
         problem = f"a text has {len(ids)} tokens, this model reads at most {most}"
