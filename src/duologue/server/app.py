@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from duologue import __version__
@@ -42,6 +44,16 @@ ROUTERS: tuple[APIRouter, ...] = (
     reference.router,
 )
 PAGE = Path(__file__).parent / "web"
+
+
+class PageFiles(StaticFiles):
+    """Files of the page: browsers keep them, and ask each time whether they are still the same."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """See Starlette."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def make_app(service: Service, options: ServeOptions | None = None) -> FastAPI:
@@ -80,5 +92,5 @@ def make_app(service: Service, options: ServeOptions | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     if PAGE.is_dir():
-        app.mount("/", StaticFiles(directory=PAGE, html=True))
+        app.mount("/", PageFiles(directory=PAGE, html=True))
     return app

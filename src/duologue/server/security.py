@@ -208,5 +208,6 @@ def _add_headers(start: Message) -> None:
     is_page = headers.get("content-type", "").startswith("text/html")
     for name, value in _HEADERS.items():
         headers[name] = value
-    headers["Content-Security-Policy"] = _PAGE_POLICY if is_page else _DATA_POLICY
+    if start["status"] != 304:  # whose headers would replace those of the page that was kept
+        headers["Content-Security-Policy"] = _PAGE_POLICY if is_page else _DATA_POLICY
     headers.setdefault("Cache-Control", "no-store")
