@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -33,6 +33,9 @@ from duologue.server.routes import (
 from duologue.server.security import Guard
 from duologue.server.service import Service
 
+if TYPE_CHECKING:
+    from duologue.server.telemetry import Telemetry
+
 ROUTERS: tuple[APIRouter, ...] = (
     conversations.router,
     tasks.router,
@@ -44,6 +47,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     reference.router,
 )
 PAGE = Path(__file__).parent / "web"
+# FastAPI's own spans and logs hold queries and messages of exceptions, which is what people said.
+_NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 class PageFiles(StaticFiles):
@@ -56,17 +61,21 @@ class PageFiles(StaticFiles):
         return response
 
 
-def make_app(service: Service, options: ServeOptions | None = None) -> FastAPI:
-    """The application. It starts the service, and closes it at its end."""
+def make_app(
+    service: Service, options: ServeOptions | None = None, telemetry: Telemetry | None = None
+) -> FastAPI:
+    """The application. It starts the service, and closes it and the telemetry at its end."""
     options = options or ServeOptions()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        service.start()
+        service.start(telemetry.bridge if telemetry is not None else None)
         try:
             yield
         finally:
             await service.close()
+            if telemetry is not None:
+                await telemetry.close()
 
     app = FastAPI(
         title="Duologue",
@@ -74,6 +83,7 @@ def make_app(service: Service, options: ServeOptions | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # these pages would load scripts from elsewhere: see routes/reference.py
         redoc_url=None,
+        telemetry=_NO_TELEMETRY,
         responses={"4XX": {"model": schemas.Error}, "5XX": {"model": schemas.Error}},
     )
     app.state.service = service
@@ -89,6 +99,8 @@ def make_app(service: Service, options: ServeOptions | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type"],
         )
     app.add_middleware(Guard, service=service, options=options)
+    if telemetry is not None:
+        app.add_middleware(telemetry.middleware)
     for router in ROUTERS:
         app.include_router(router)
     if PAGE.is_dir():
