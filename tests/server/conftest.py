@@ -21,10 +21,15 @@ from duologue.server.options import ServeOptions
 def start(tiny_model_folder: Callable[..., Path], tmp_path: Path) -> Iterator[Start]:
     sites: list[Site] = []
 
-    def make(cell: str = "transformer", limits: Json | None = None, **changes: Any) -> Site:
+    def make(
+        cell: str = "transformer",
+        limits: Json | None = None,
+        telemetry: Any = None,
+        **changes: Any,
+    ) -> Site:
         options = {"port": 0, "models": (str(tiny_model_folder(cell)),), "threads": 1}
         options |= {"data": tmp_path / "data", "limits": Limits(**limits or {})}
-        sites.append(start_site(ServeOptions(**{**options, **changes})))
+        sites.append(start_site(ServeOptions(**{**options, **changes}), telemetry))
         return sites[-1]
 
     yield make

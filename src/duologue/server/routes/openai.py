@@ -31,6 +31,7 @@ from duologue.server.routes.openai_schemas import (
     turns_of,
     turns_of_input,
 )
+from duologue.server.schemas import STREAMED
 from duologue.server.security import Access, AnyKey, Chat, ServiceDep
 from duologue.server.service import ServedModel, Service
 from duologue.types import Options, Turn, Usage
@@ -38,7 +39,6 @@ from duologue.types import Options, Turn, Usage
 router = APIRouter(prefix="/v1", tags=["openai"], route_class=StrictRoute)
 
 _DONE = b"data: [DONE]\n\n"
-_STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
 
 def _id(kind: str) -> str:
@@ -108,7 +108,7 @@ def _stream(
 # --- chat completions ----------------------------------------------------------------------------
 
 
-@router.post("/chat/completions", response_model=dict[str, Any], responses=_STREAMED)
+@router.post("/chat/completions", response_model=dict[str, Any], responses=STREAMED)
 async def chat(request: Request, service: ServiceDep, access: Chat, body: ChatRequest) -> Any:
     """Answer a dialogue, whole or as a stream of chunks."""
     turns = turns_of(body.messages, "messages")
@@ -199,7 +199,7 @@ def _logprobs(choice: Choice) -> dict[str, Any]:
 # --- responses -----------------------------------------------------------------------------------
 
 
-@router.post("/responses", response_model=dict[str, Any], responses=_STREAMED)
+@router.post("/responses", response_model=dict[str, Any], responses=STREAMED)
 async def respond(
     request: Request, service: ServiceDep, access: Chat, body: ResponseRequest
 ) -> Any:

@@ -18,7 +18,7 @@ from duologue.server.schemas import Body, Id, Name, OptionChanges, Text, options
 from duologue.server.security import Chat, ServiceDep, Translate
 from duologue.server.service import ServedModel
 from duologue.text.imported_template import Prefix
-from duologue.types import Options, Turn
+from duologue.types import Options, Result, Turn
 
 router = APIRouter(prefix="/v1", tags=["tasks"])
 
@@ -95,6 +95,12 @@ class ToExplain(Body):
     message_id: Id
 
 
+class Results(BaseModel):
+    """One for each text."""
+
+    data: list[Result]
+
+
 class Explained(BaseModel):
     """tokens: pieces of the text with their probabilities."""
 
@@ -102,6 +108,11 @@ class Explained(BaseModel):
     confidence: float
     tokens: list[tuple[str, float]]
     evidence: list[dict[str, Any]]
+
+
+# Documented and not checked again: the engine made them.
+_RESULT: dict[int | str, dict[str, Any]] = {200: {"model": Result}}
+_RESULTS: dict[int | str, dict[str, Any]] = {200: {"model": Result | Results}}
 
 
 def held_of(connection: HTTPConnection) -> HeldMemories:
@@ -139,7 +150,7 @@ async def encode(service: ServiceDep, held: HeldDep, access: Chat, body: ToEncod
     )
 
 
-@router.post("/decode")
+@router.post("/decode", response_model=None, responses=_RESULT)
 async def decode(
     request: Request, service: ServiceDep, held: HeldDep, access: Chat, body: ToDecode
 ) -> dict[str, Any]:
@@ -153,7 +164,7 @@ async def decode(
     return result.to_dict()
 
 
-@router.post("/translate")
+@router.post("/translate", response_model=None, responses=_RESULTS)
 async def translate(
     request: Request, service: ServiceDep, access: Translate, body: ToTranslate
 ) -> dict[str, Any]:
@@ -170,7 +181,7 @@ async def translate(
     return {"data": [result.to_dict() for result in results]}
 
 
-@router.post("/sentiment")
+@router.post("/sentiment", response_model=None, responses=_RESULT)
 async def sentiment(service: ServiceDep, _access: Translate, body: ToJudge) -> dict[str, Any]:
     """Whether a text is positive or negative."""
     served = service.model(body.model)
