@@ -1,7 +1,7 @@
 """`duologue chat`: a conversation at the terminal, or line by line through a pipe.
 
 chat     the command
-Talk     one conversation and the slash commands that work on it
+Talk     prompts, lines, and the slash commands; partner.py has who answers
 
 From a pipe each line is a turn or a slash command, and each is answered by one line.
 """
@@ -12,9 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -27,12 +25,9 @@ from duologue.cli.options import (
     ThreadsOption,
     open_model,
 )
+from duologue.cli.partner import LocalPartner, Partner
 from duologue.errors import DuologueError, InputError
-from duologue.types import Commit, Done, Result, Usage
-
-if TYPE_CHECKING:
-    from duologue.api import Model
-    from duologue.conversation import Conversation
+from duologue.types import Commit, Done, Result
 
 PROMPT = "you> "
 NUM_DOUBTS = 3  # pieces of a reply that /why names as least sure
@@ -68,8 +63,8 @@ def chat(
     if "reply" not in loaded.config.tasks:
         known = ", ".join(loaded.config.tasks) or "nothing"
         raise InputError(f"{model} has not learnt to hold a conversation; it can {known}")
-    talk = Talk(loaded, as_json)
-    talk.change_options(temperature=temperature, max_tokens=max_tokens, seed=seed)
+    partner = LocalPartner(loaded, temperature=temperature, max_tokens=max_tokens, seed=seed)
+    talk = Talk(partner, as_json)
     if sys.stdin is None or not sys.stdin.isatty():
         talk.read_lines()
     else:
@@ -81,29 +76,22 @@ class Quit(Exception):  # noqa: N818 - not an error
 
 
 class Talk:
-    """One conversation. Only its own methods print."""
+    """A conversation with a partner, and its commands. Only methods of this class print."""
 
-    def __init__(self, model: Model, as_json: bool) -> None:
-        self._model = model
+    def __init__(self, partner: Partner, as_json: bool) -> None:
+        self._partner = partner
         self._as_json = as_json
-        self._conversation: Conversation = model.conversation()
-        self._options = self._conversation.REPLY_OPTIONS
-        self._usage = Usage()  # of the last reply
         self._commands: dict[str, Callable[[str], str | Result]] = {
             "translate": self._translate,
             "sentiment": self._sentiment,
-            "memory": self._show_memory,
+            "memory": partner.memory,
             "why": self._why,
-            "save": self._save,
-            "load": self._load,
-            "forget": self._forget,
+            "save": partner.save,
+            "load": partner.load,
+            "forget": partner.forget,
             "help": self._help,
             "quit": self._quit,
         }
-
-    def change_options(self, **changes: Any) -> None:
-        """Decode replies with other options than a conversation does by itself."""
-        self._options = replace(self._options, **changes)
 
     # --- the two ways to talk --------------------------------------------------------------
 
@@ -150,26 +138,43 @@ class Talk:
         elif line.startswith("/"):
             self._print(self._command(line), on_one_line=True)
         else:
-            result = self._conversation.say(line, self._options)
-            self._usage = result.usage
-            self._print(result, on_one_line=True)
+            self._print(self._whole(line), on_one_line=True)
 
     def _stream(self, text: str) -> None:
         """Print a reply as it is made. Ctrl-C ends it; what was printed counts as the reply."""
-        events = self._conversation.stream(text, self._options)
-        with closing(events), _interrupts() as is_interrupted:
-            for event in events:
+        end = ""
+        try:
+            with _interrupts(self._partner.stop), closing(self._partner.stream(text)) as events:
+                for event in events:
+                    match event:
+                        case Commit(text=piece):
+                            sys.stdout.write(printable(piece, keep="\n"))
+                            sys.stdout.flush()
+                            end = "\n"
+                        case Done(result=result) if result.finish_reason != "abort":
+                            print()
+                            warn(result)
+                            return
+        except DuologueError:
+            sys.stdout.write(end)  # the message begins a line of its own
+            raise
+        print(" [stopped]")
+
+    def _whole(self, text: str) -> Result:
+        """The reply when it is made. Of one that breaks off, what came of it is printed."""
+        pieces: list[str] = []
+        try:
+            for event in self._partner.stream(text):
                 match event:
                     case Commit(text=piece):
-                        sys.stdout.write(printable(piece, keep="\n"))
-                        sys.stdout.flush()
+                        pieces.append(piece)
                     case Done(result=result):
-                        self._usage = result.usage
-                        print()
-                        warn(result)
-                if is_interrupted() and not isinstance(event, Done):
-                    print(" [stopped]")
-                    return
+                        return result
+        except DuologueError:
+            if pieces:
+                self._print(Result("".join(pieces), "error"), on_one_line=True)
+            raise
+        raise AssertionError("nobody stops a reply to a pipe")
 
     def _print(self, answer: str | Result, on_one_line: bool = False) -> None:
         if isinstance(answer, Result):
@@ -188,36 +193,21 @@ class Talk:
         return self._commands[name](rest.strip())
 
     def _translate(self, rest: str) -> Result:
-        """LANGUAGE [TEXT]: translate the text, or what was said last."""
+        """LANGUAGE [TEXT]: translate the text, or what was said last"""
         language, _, text = rest.partition(" ")
         if not language:
             raise InputError("/translate needs a language, such as /translate zh")
-        text = text.strip() or self._last_text()
-        return self._model.translate(text, to=language)
+        text = text.strip() or self._partner.last_text()
+        return self._partner.translate(text, language)
 
     def _sentiment(self, text: str) -> str | Result:
-        """[TEXT]: judge the text, or what was said last."""
-        text = text or self._last_text()
-        result = self._model.sentiment(text)
+        """[TEXT]: judge the text, or what was said last"""
+        result = self._partner.sentiment(text or self._partner.last_text())
         return result if self._as_json else f"{result.text} ({result.confidence:.0%})"
-
-    def _last_text(self) -> str:
-        if not self._conversation.turns:
-            raise InputError("nothing was said yet; give a text")
-        return self._conversation.turns[-1].text
-
-    def _show_memory(self, _: str) -> str:
-        """show how much is remembered, and what the last turn cost"""
-        memory, usage = self._conversation.memory, self._usage
-        return (
-            f"{len(self._conversation.turns)} turns said; in memory {len(memory.segments)} "
-            f"segments, {memory.num_tokens} tokens, {memory.num_bytes:,} bytes; the last whole "
-            f"reply encoded {usage.encoded_tokens} tokens and reused {usage.reused_tokens}"
-        )
 
     def _why(self, _: str) -> str:
         """show what the last reply leaned on and how sure it is"""
-        why = self._conversation.why()
+        why = self._partner.why()
         spans = [f'"{span.text}" ({span.score:.0%})' for span in why.evidence]
         doubts = sorted(why.tokens, key=lambda token: token[1])[:NUM_DOUBTS]
         return "; ".join(
@@ -227,23 +217,6 @@ class Talk:
                 "least sure of " + ", ".join(f'"{text}" ({share:.0%})' for text, share in doubts),
             ]
         )
-
-    def _save(self, name: str) -> str:
-        """FOLDER: save the conversation with its memory"""
-        path = _path(name, "save")
-        self._conversation.save(path)
-        return f"saved to {name}"
-
-    def _load(self, name: str) -> str:
-        """FOLDER: go on with a saved conversation"""
-        path = _path(name, "load")
-        self._conversation.load(path)
-        return f"{len(self._conversation.turns)} turns are remembered"
-
-    def _forget(self, _: str) -> str:
-        """forget everything that was said"""
-        self._conversation.forget()
-        return "forgotten"
 
     def _help(self, _: str) -> str:
         """show this list"""
@@ -255,18 +228,11 @@ class Talk:
         raise Quit
 
 
-def _path(name: str, command: str) -> Path:
-    if not name:
-        raise InputError(f"/{command} needs a folder")
-    return Path(name).expanduser()
-
-
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C inside sets a flag, which the returned function tells; nothing is torn half way."""
-    seen: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+def _interrupts(on_interrupt: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C inside calls a function instead of tearing anything half way."""
+    before = signal.signal(signal.SIGINT, lambda *_: on_interrupt())
     try:
-        yield lambda: bool(seen)
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
