@@ -8,11 +8,13 @@ From a pipe each line is a turn or a slash command, and each is answered by one 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,21 +22,33 @@ from duologue.cli.lines import batches, printable, to_json, warn
 from duologue.cli.options import (
     DEFAULT_MODEL,
     JsonOption,
-    ModelOption,
-    PrecisionOption,
     ThreadsOption,
     open_model,
 )
 from duologue.cli.partner import LocalPartner, Partner
 from duologue.errors import DuologueError, InputError
-from duologue.types import Commit, Done, Result
+from duologue.types import Commit, Done, Options, Precision, Result
+
+if TYPE_CHECKING:
+    from duologue.cli.remote import RemotePartner
 
 PROMPT = "you> "
+KEY_VARIABLE = "DUOLOGUE_API_KEY"
+MAX_KEY_BYTES = 4096
 NUM_DOUBTS = 3  # pieces of a reply that /why names as least sure
 
 
-def chat(
-    model: ModelOption = DEFAULT_MODEL,
+def chat(  # noqa: PLR0913 - the options of a command are its parameters
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME|FOLDER",
+            help="Shipped model, OWNER/NAME of a published one, or model folder; with --url a "
+            f"model of the server. {DEFAULT_MODEL}, or the server's first, if not given.",
+        ),
+    ] = None,
     temperature: Annotated[
         float, typer.Option(min=0.0, metavar="T", help="0 always says the most likely.")
     ] = 0.0,
@@ -44,11 +58,28 @@ def chat(
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Makes sampled replies repeatable.")
     ] = None,
-    precision: PrecisionOption = "int8",
+    precision: Annotated[
+        Precision | None, typer.Option(help="Weights to compute with; int8 if not given.")
+    ] = None,
     threads: ThreadsOption = None,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Talk to a server: http://HOST:PORT, or https://HOST."),
+    ] = None,
+    conversation: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Go on with a conversation of the server."),
+    ] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Holds the key of the server; DUOLOGUE_API_KEY holds it if not given.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Talk to a model, which remembers what was said.
+    """Talk to a model, which remembers what was said: here, or on a server.
 
     Replies appear as they are made; Ctrl-C stops one. Lines that begin with a slash are commands:
     /help lists them. From a pipe each line is a turn, answered by one line.
@@ -57,18 +88,62 @@ def chat(
     Examples:
       duologue chat
       duologue chat --temperature 0.7 --seed 1
+      duologue chat --url http://127.0.0.1:8000
       printf 'Hello!\\nHow are you?\\n' | duologue chat
     """
-    loaded = open_model(model, precision, threads)
-    if "reply" not in loaded.config.tasks:
-        known = ", ".join(loaded.config.tasks) or "nothing"
-        raise InputError(f"{model} has not learnt to hold a conversation; it can {known}")
-    partner = LocalPartner(loaded, temperature=temperature, max_tokens=max_tokens, seed=seed)
+    options = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+    partner: Partner
+    if url is None:
+        if conversation is not None or key_file is not None:
+            raise InputError("--conversation and --key-file are for a server, which --url names")
+        partner = _local(model or DEFAULT_MODEL, precision or "int8", threads, options)
+    else:
+        if precision is not None or threads is not None:
+            raise InputError("--precision and --threads are options of the server itself")
+        partner = _remote(url, key_file, model, options)
+        if conversation is not None:
+            partner.load(conversation)
     talk = Talk(partner, as_json)
     if sys.stdin is None or not sys.stdin.isatty():
         talk.read_lines()
     else:
         talk.converse()
+
+
+def _local(
+    model: str, precision: Precision, threads: int | None, options: dict[str, Any]
+) -> LocalPartner:
+    loaded = open_model(model, precision, threads)
+    if "reply" not in loaded.config.tasks:
+        known = ", ".join(loaded.config.tasks) or "nothing"
+        raise InputError(f"{model} has not learnt to hold a conversation; it can {known}")
+    return LocalPartner(loaded, **options)
+
+
+def _remote(
+    url: str, key_file: Path | None, model: str | None, options: dict[str, Any]
+) -> RemotePartner:
+    from duologue.cli import client, remote  # here: who talks to nobody needs no HTTP
+
+    server = client.read_server(url, _key(key_file))
+    if server.shows_key:
+        _tell(f"warning: the key goes to {server} where others can read it; better use https")
+    # A server may have limits below our defaults, which are its own as well.
+    usual = Options()
+    changed = {name: value for name, value in options.items() if value != getattr(usual, name)}
+    return remote.connect(server, _tell, model, changed)
+
+
+def _key(file: Path | None) -> str | None:
+    """The key of a server. It is no option, because everyone on a machine sees its processes."""
+    if file is None:
+        return os.environ.get(KEY_VARIABLE) or None
+    with file.expanduser().open("rb") as opened:
+        return opened.read(MAX_KEY_BYTES).decode(errors="replace").strip()
+
+
+def _tell(message: str) -> None:
+    print(f"duologue: {message}", file=sys.stderr, flush=True)
 
 
 class Quit(Exception):  # noqa: N818 - not an error
@@ -113,7 +188,7 @@ class Talk:
                 print()  # the shell's prompt begins a line of its own
                 raise
             except DuologueError as error:
-                print(f"duologue: {error}", file=sys.stderr)
+                _tell(printable(str(error)))
 
     def read_lines(self) -> None:
         """From a pipe: one line for each line, until the end of the input or /quit."""
