@@ -68,7 +68,7 @@ def chat(  # noqa: PLR0913 - the options of a command are its parameters
     ] = None,
     conversation: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Go on with a conversation of the server."),
+        typer.Option(metavar="ID|TITLE", help="Go on with a conversation of the server."),
     ] = None,
     key_file: Annotated[
         Path | None,
