@@ -4,13 +4,15 @@ tiny_tokenizer       a trained byte-fallback Tokenizer
 tiny_config          tiny_config(cell="transformer") -> ModelConfig
 tiny_weights         tiny_weights(config) -> float32 weights, the same for the same config
 tiny_model_folder    tiny_model_folder(cell="transformer", precision="int8") -> Path (read only)
+postgres_folder      the socket of a PostgreSQL server, one for all tests; skips where there is none
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import databases
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -104,3 +106,12 @@ def tiny_model_folder(
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres_folder() -> Iterator[Path]:
+    programs = databases.postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with databases.running_postgres(programs) as folder:
+        yield folder

@@ -1,7 +1,10 @@
 """Real servers on free ports, with tiny models.
 
-start   start(cell="transformer", limits={...}, **options) -> Site: a server in a thread
-site    one of these with everything as it is by default
+start     start(cell="transformer", limits={...}, **options) -> Site: a server in a thread
+site      one of these with everything as it is by default
+database  what they store conversations in: a URL, or None for SQLite in their data folder
+
+The modules in WITH_BOTH run once with SQLite and once with PostgreSQL.
 """
 
 from __future__ import annotations
@@ -10,20 +13,40 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import databases
 import pytest
 from server_site import Json, Site, Start, start_site
 
 from duologue.server.limits import Limits
 from duologue.server.options import ServeOptions
 
+WITH_BOTH = ("test_access", "test_conversations", "test_load", "test_restart")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__ in WITH_BOTH and "database" in metafunc.fixturenames:
+        metafunc.parametrize("database", databases.KINDS, indirect=True)
+
 
 @pytest.fixture
-def start(tiny_model_folder: Callable[..., Path], tmp_path: Path) -> Iterator[Start]:
+def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield None
+        return
+    with databases.new_postgres(request.getfixturevalue("postgres_folder")) as url:
+        yield url
+
+
+@pytest.fixture
+def start(
+    tiny_model_folder: Callable[..., Path], tmp_path: Path, database: str | None
+) -> Iterator[Start]:
     sites: list[Site] = []
 
     def make(cell: str = "transformer", limits: Json | None = None, **changes: Any) -> Site:
         options = {"port": 0, "models": (str(tiny_model_folder(cell)),), "threads": 1}
-        options |= {"data": tmp_path / "data", "limits": Limits(**limits or {})}
+        options |= {"data": tmp_path / "data", "database": database}
+        options["limits"] = Limits(**limits or {})
         sites.append(start_site(ServeOptions(**{**options, **changes})))
         return sites[-1]
 

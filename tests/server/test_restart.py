@@ -151,12 +151,15 @@ Run = Callable[..., Process]
 
 
 @pytest.fixture
-def run(tiny_model_folder: Callable[..., Path], tmp_path: Path) -> Iterator[Run]:
+def run(
+    tiny_model_folder: Callable[..., Path], tmp_path: Path, database: str | None
+) -> Iterator[Run]:
     started: list[Process] = []
+    where = ("--database", database) if database is not None else ()
 
     def make(pace_s: float = 0.0, *options: str) -> Process:
         folder = tiny_model_folder("transformer")
-        started.append(Process(folder, tmp_path / "data", pace_s, *options))
+        started.append(Process(folder, tmp_path / "data", pace_s, *where, *options))
         return started[-1]
 
     yield make
