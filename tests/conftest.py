@@ -6,6 +6,7 @@ tiny_weights         tiny_weights(config) -> float32 weights, the same for the s
 tiny_model_folder    tiny_model_folder(cell="transformer", precision="int8") -> Path (read only)
 run_cli              run_cli(*arguments, stdin=b"", before=None, **environment) -> a finished run
 open_terminal        open_terminal(arguments) -> Terminal, on which `duologue` runs
+postgres_folder      the socket of a PostgreSQL server, one for all tests; skips where there is none
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import databases
 import numpy as np
 import pytest
 from cli_process import COMMAND, Finished, RunCli, environment
@@ -148,3 +150,12 @@ def open_terminal(tmp_path: Path) -> Iterator[OpenTerminal]:
         if terminal.pid:
             os.kill(terminal.pid, 9)
             os.waitpid(terminal.pid, 0)
+
+
+@pytest.fixture(scope="session")
+def postgres_folder() -> Iterator[Path]:
+    programs = databases.postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with databases.running_postgres(programs) as folder:
+        yield folder

@@ -254,12 +254,7 @@ class Model:
         """
         memory = Memory.empty() if memory is None else memory
         source = self._runtime.turn(role, check_text(text))
-        room = self.config.max_positions - memory.num_tokens
-        if len(source.ids) > room:
-            raise InputError(
-                f"the text has {len(source.ids)} tokens, the memory has room for {room} "
-                f"of {self.config.max_positions}"
-            )
+        self._runtime.require_room(source, memory)
         return self._runtime.read(source, memory, is_document=role == "document").memory
 
     def decode(

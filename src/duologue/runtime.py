@@ -160,6 +160,15 @@ class Runtime:
         num_read = kept.stop - kept.start
         return kept, unread_span(self.tokenizer, source.text, text_ids, num_read, segment)
 
+    def require_room(self, source: Source, memory: Memory) -> None:
+        """Raises InputError, with the sizes, if a memory has no room for all of a source."""
+        room = self.config.max_positions - memory.num_tokens
+        if len(source.ids) > room:
+            raise InputError(
+                f"the text has {len(source.ids)} tokens, the memory has room for {room} "
+                f"of {self.config.max_positions}"
+            )
+
     def read(
         self, source: Source, memory: Memory | None = None, is_document: bool = False
     ) -> Reading:

@@ -33,10 +33,10 @@ BODIES = {
 
 
 @pytest.fixture
-def secrets(tmp_path: Path) -> dict[str, str]:
-    """Keys in a data folder, by name."""
-    database = open_store(tmp_path / "data", None)
-    keys = Keys(database)
+def secrets(tmp_path: Path, database: str | None) -> dict[str, str]:
+    """Keys in the database, by name."""
+    store = open_store(tmp_path / "data", database)
+    keys = Keys(store)
     made = {
         "ann": keys.create("ann", ["chat", "translate"])[1],
         "bob": keys.create("bob", ["chat"])[1],
@@ -44,7 +44,7 @@ def secrets(tmp_path: Path) -> dict[str, str]:
         "gone": keys.create("gone", ["chat", "translate", "admin"])[1],
     }
     keys.revoke(made["gone"].split("_")[1])
-    database.close()
+    store.close()
     return made
 
 

@@ -13,7 +13,7 @@ from duologue.engine.memory import Memory
 from duologue.engine.trie import score_labels
 from duologue.errors import InputError
 from duologue.explain import evidence, shifted
-from duologue.runtime import Runtime, check_text
+from duologue.runtime import Reading, Runtime, check_text
 from duologue.text.template import label_text
 from duologue.types import Checks, Options, Result
 
@@ -21,11 +21,18 @@ MAX_LABELS = 1000
 _ONE_TOKEN = Options(max_tokens=1)
 
 
-def classify(runtime: Runtime, text: str, task: str, labels: Sequence[str]) -> Result:
+def classify(
+    runtime: Runtime,
+    text: str,
+    task: str,
+    labels: Sequence[str],
+    reading: Reading | None = None,
+) -> Result:
     """The likeliest label for a text, with the probability of each.
 
-    text    is read as far as it fits; the rest is in checks.source_truncated
-    labels  at least two different ones; `_` reads as a blank
+    text     is read as far as it fits; the rest is in checks.source_truncated
+    labels   at least two different ones; `_` reads as a blank
+    reading  of the text, without the blanks around it, where it was read already
 
     The decoder may say nothing but the labels, so the probabilities sum to 1 even for a text to
     which none applies. Evidence is what the decoder attended to where it chose the first token;
@@ -34,7 +41,8 @@ def classify(runtime: Runtime, text: str, task: str, labels: Sequence[str]) -> R
     tokenizer = runtime.tokenizer
     prefix = runtime.template.prefix(task).ids
     label_ids = _label_ids(runtime, labels)
-    reading = runtime.read(runtime.source(check_text(text).strip(), task))
+    if reading is None:
+        reading = runtime.read(runtime.source(check_text(text).strip(), task))
     before = time.perf_counter()
     probabilities = _scores(runtime, reading.memory, prefix, label_ids)
     look = runtime.engine.generate(reading.memory, prefix, _ONE_TOKEN, record_attention=True)

@@ -21,7 +21,7 @@ from duologue.explain import token_confidences
 from duologue.runtime import check_text
 from duologue.server.bridge import Job
 from duologue.server.errors import ApiError
-from duologue.server.jobs import run_job, timed
+from duologue.server.jobs import run_job
 from duologue.server.service import ServedModel, Service, servable
 from duologue.types import Commit, Options, Turn
 
@@ -179,7 +179,7 @@ async def answers(
         await _run(served, job, choice, choice.receive)
 
     with service.place():
-        async with timed(service):
+        async with service.timed():
             tasks = [asyncio.create_task(_run(served, question.job, first, receive))]
             tasks += [asyncio.create_task(other(choice)) for choice in others]
             try:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -102,7 +101,7 @@ async def translate(
             for piece in plan
         ]
         try:
-            async with timed(service):
+            async with service.timed():
                 decoded = iter(await asyncio.gather(*tasks))
         finally:
             for task in tasks:
@@ -161,22 +160,12 @@ async def decode(
         client=owner,
     )
     with service.place():
-        async with timed(service):
+        async with service.timed():
             finished = await run_job(served, job)
     decode_ms = 1000 * (time.perf_counter() - begun_s)
     usage = Usage(reused_tokens=memory.num_tokens, decode_ms=decode_ms)
     result = runtime.result(finished, Checks(), (), usage)
     return replace(result, checks=Checks(repetition=has_loop(result.text)))
-
-
-@asynccontextmanager
-async def timed(service: Service) -> AsyncIterator[None]:
-    """The time that a request may take. Raises ApiError (timeout) after it."""
-    try:
-        async with asyncio.timeout(service.limits.max_request_s):
-            yield
-    except TimeoutError:
-        raise ApiError("timeout", "it took too long (max_request_s)") from None
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

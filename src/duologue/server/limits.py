@@ -33,7 +33,7 @@ class Limits:
     max_hypotheses     hypotheses of one request (num_hypotheses, n, alternatives)
     max_streams        open streams and WebSockets of one key
     max_requests_per_minute  of one key
-    max_request_s      seconds until a reply is ended
+    max_request_s      seconds until a request is ended
     max_active         requests that are worked on or wait for that, of all keys
     """
 

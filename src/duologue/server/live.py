@@ -29,7 +29,7 @@ from duologue.explain import Source
 from duologue.server.bridge import Job
 from duologue.server.dialogues import Answer, Dialogues
 from duologue.server.errors import ApiError, body, report
-from duologue.server.jobs import run_job, timed
+from duologue.server.jobs import run_job
 from duologue.server.live_frames import DraftFrame, SendFrame
 from duologue.server.service import ServedModel, Service, servable
 from duologue.storage.records import StoredMessage
@@ -163,7 +163,7 @@ class LiveSession:
         served, talk, reply = begun
         job = Job(reply.memory, reply.prefix_ids, _READ_ONLY, reply.sources, client=self._owner)
         with service.place():
-            async with timed(service):
+            async with service.timed():
                 await run_job(served, job, partial(_digest, reply))
         reply.keep_question()
         if reply.checks == Checks():  # a reply could not tell of what was left out by now
@@ -278,7 +278,7 @@ class LiveSession:
             client=self._owner,
         )
         with self._service.place():
-            async with timed(self._service):
+            async with self._service.timed():
                 finished = await run_job(served, job, receive)
         return runtime.tokenizer.decode(list(finished.best.ids))
 
@@ -291,7 +291,7 @@ class LiveSession:
             items = (EncodeItem(source.ids),)
             job = Job(Memory.empty(), prefix.ids, _READ_ONLY, items, client=self._owner)
             with self._service.place():
-                async with timed(self._service):
+                async with self._service.timed():
                     finished = await run_job(served, job)
             if finished.memory is None:
                 raise EngineError("the draft could not be read")

@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from duologue.errors import OverloadedError
 from duologue.server import errors
 from duologue.server.errors import ApiError
 from duologue.server.metrics import route_of
@@ -88,8 +89,14 @@ def bearer(connection: HTTPConnection) -> str | None:
 async def authenticate(
     connection: HTTPConnection, secret: str | None, scope: KeyScope | None
 ) -> Access:
-    """Whom a key belongs to. Raises ApiError: unauthorized, forbidden, or rate_limited."""
+    """Whom a key belongs to.
+
+    Raises ApiError: unauthorized, forbidden, or rate_limited; OverloadedError while the server
+    stops: who was let in before goes on.
+    """
     service: Service = connection.app.state.service
+    if service.is_stopping:
+        raise OverloadedError("the server is going down", 1.0)
     if not service.needs_key:
         access = Access(LOCAL, frozenset(SCOPES))
     else:

@@ -9,12 +9,15 @@ Methods are for the thread of the event loop; whatever may block is done on othe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import math
+import threading
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 from duologue.api import Model
 from duologue.conversation import Reply
@@ -28,7 +31,7 @@ from duologue.errors import (
 )
 from duologue.runtime import Runtime
 from duologue.server.bridge import Bridge
-from duologue.server.errors import LOG, report
+from duologue.server.errors import LOG, ApiError, report
 from duologue.server.limits import Limits, Places, RateLimiter
 from duologue.server.memories import Memories
 from duologue.server.metrics import Metrics
@@ -93,6 +96,10 @@ class Service:
         self._runtimes = runtimes
         self._database = database
         self._replies: set[RunningReply] = set()
+        self._scopes: set[asyncio.Timeout] = set()  # of what else is worked on
+        self._num_working = 0
+        self._idle = asyncio.Event()
+        self._ends_s = math.inf  # when all work has to be over, as the loop counts
         self._store = ThreadPoolExecutor(_STORE_THREADS, "store")
         self._workers = ThreadPoolExecutor(_WORK_THREADS, "work")
         self._saver = ThreadPoolExecutor(1, "save")
@@ -116,22 +123,26 @@ class Service:
         self.metrics.watch(self)
 
     async def drain(self, grace_s: float) -> None:
-        """Take nothing new; let running replies end, and stop those that take longer."""
+        """Take nothing new; let what is worked on end, and stop what takes longer."""
         self.is_stopping = True
-        late = {asyncio.ensure_future(reply.wait()) for reply in self._replies}
-        if late:
-            _, late = await asyncio.wait(late, timeout=grace_s)
-        for reply in list(self._replies):
-            reply.stop()
-        if late:
-            await asyncio.wait(late)
+        self._ends_s = asyncio.get_running_loop().time() + grace_s
+        for scope in self._scopes:
+            if not scope.expired():
+                scope.reschedule(min(scope.when() or math.inf, self._ends_s))
+        if self._num_working:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._ends_s):
+                    await self._idle.wait()
+            for reply in list(self._replies):
+                reply.stop()
+            await self._idle.wait()
 
     async def close(self) -> None:
         """End everything; what is known by then is written."""
         await self.drain(0)
         for served in self.models.values():
             await asyncio.to_thread(served.bridge.close)
-        for executor in (self._workers, self._store, self._saver):
+        for executor in (self._workers, self._store, self._saver):  # a later one is for the former
             await asyncio.to_thread(executor.shutdown)
         self._database.close()
 
@@ -153,11 +164,56 @@ class Service:
     async def work(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What a function returns that computes for a while, such as a translation.
 
-        Raises OverloadedError if too much is worked on already.
+        Raises OverloadedError if too much is worked on already, and what timed raises.
         """
         loop = asyncio.get_running_loop()
         with self.place():
-            return await loop.run_in_executor(self._workers, partial(call, *args, **kwargs))
+            async with self.timed():
+                return await loop.run_in_executor(self._workers, partial(call, *args, **kwargs))
+
+    async def in_pieces(self, pieces: Generator[None, None, T]) -> T:
+        """What a generator returns that yields between pieces of its work; raises as work does.
+
+        When nobody waits for it any more, it ends before its next piece.
+        """
+        is_over = threading.Event()
+
+        def run() -> T:
+            try:
+                while not is_over.is_set():
+                    next(pieces)
+            except StopIteration as end:
+                return cast(T, end.value)
+            finally:
+                pieces.close()
+            raise ApiError("stopped", "nobody waits for this any more")
+
+        try:
+            return await self.work(run)
+        finally:
+            is_over.set()
+
+    @asynccontextmanager
+    async def timed(self) -> AsyncIterator[None]:
+        """The time that a request may take.
+
+        Raises ApiError: timeout after it, stopped where the server has to go down before.
+        """
+        now_s = asyncio.get_running_loop().time()
+        scope = asyncio.timeout_at(min(now_s + self.limits.max_request_s, self._ends_s))
+        self._scopes.add(scope)
+        try:
+            with self._working():
+                async with scope:
+                    yield
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            if asyncio.get_running_loop().time() >= self._ends_s:
+                raise ApiError("stopped", "the server is going down") from None
+            raise ApiError("timeout", "it took too long (max_request_s)") from None
+        finally:
+            self._scopes.discard(scope)
 
     def storing(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Begin to call a method of the store; any thread may wait for the end."""
@@ -195,6 +251,7 @@ class Service:
 
         with ExitStack() as ends:
             ends.callback(on_end)
+            ends.enter_context(self._working())
             ends.enter_context(self.place())
             begun = await loop.run_in_executor(self._store, begin)
             running = RunningReply(
@@ -204,18 +261,28 @@ class Service:
             )
             timer = loop.call_later(self.limits.max_request_s, running.stop, "timeout")
             ends.callback(timer.cancel)
+            if self.is_stopping:
+                ends.callback(loop.call_at(self._ends_s, running.stop).cancel)
             servable(running.start, owner)
             self._replies.add(running)
             rest = ends.pop_all()
         return running
 
-    def place(self) -> ExitStack:
-        """A place among what is worked on, as long as the stack is open."""
-        if self.is_stopping:
-            raise OverloadedError("the server is going down", 1.0)
-        places = ExitStack()
-        places.enter_context(self.places.active())
-        return places
+    def place(self) -> AbstractContextManager[None]:
+        """A place among what is worked on. Raises OverloadedError if there is none."""
+        return self.places.active()
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """What drain waits for."""
+        self._num_working += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._num_working -= 1
+            if not self._num_working:
+                self._idle.set()
 
     def _count(self, model: str, running: RunningReply) -> None:
         if running.result is not None:

@@ -125,8 +125,12 @@ async def translate(request: Request, service: ServiceDep) -> dict[str, Any]:
     texts = [body.q] if isinstance(body.q, str) else body.q
     service.limits.check("alternatives", body.alternatives + 1, "max_hypotheses")
     await service.work(service.limits.check_texts, served.runtime, texts, "q")
-    work = _translated(service, served, access, body, texts)
-    answers = await jobs.unless_gone(request.receive, work)
+
+    async def answered() -> list[dict[str, Any]]:
+        async with service.timed():
+            return await _translated(service, served, access, body, texts)
+
+    answers = await jobs.unless_gone(request.receive, answered())
     if not isinstance(body.q, str):
         return {key: [answer[key] for answer in answers] for key in answers[0]}
     return answers[0]

@@ -6,22 +6,19 @@ import base64
 import math
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from fastapi import APIRouter, Request
 
 from duologue.conversation import Conversation
-from duologue.engine.memory import Memory
-from duologue.runtime import check_text
 from duologue.server.choices import Choice, Question, answers, question_of
 from duologue.server.chunks import ChunkStream, Put, chunk
 from duologue.server.errors import ApiError
 from duologue.server.jobs import unless_gone
+from duologue.server.reading import Vector, embedded
 from duologue.server.routes.compatible import StrictRoute
 from duologue.server.routes.openai_schemas import (
     ChatRequest,
@@ -323,7 +320,9 @@ def _part(text: str) -> dict[str, Any]:
 
 
 @router.post("/embeddings")
-async def embed(service: ServiceDep, _access: Chat, body: EmbeddingRequest) -> dict[str, Any]:
+async def embed(
+    request: Request, service: ServiceDep, _access: Chat, body: EmbeddingRequest
+) -> dict[str, Any]:
     """What the encoder makes of texts: the mean over their tokens, of length 1."""
     served = service.model(body.model)
     texts = [body.input] if isinstance(body.input, str) else body.input
@@ -332,12 +331,11 @@ async def embed(service: ServiceDep, _access: Chat, body: EmbeddingRequest) -> d
         problem = f"this model's embeddings have {size} dimensions, no others"
         raise ApiError("invalid_input", problem, "dimensions")
 
-    def read() -> tuple[list[npt.NDArray[np.float32]], int]:
+    def read() -> Generator[None, None, tuple[list[Vector], int]]:
         service.limits.check_texts(served.runtime, texts, "input")
-        vectors = [_embedded(served, text) for text in texts]
-        return [vector for vector, _ in vectors], sum(num_tokens for _, num_tokens in vectors)
+        return (yield from embedded(served.runtime, texts))
 
-    vectors, num_tokens = await service.work(read)
+    vectors, num_tokens = await unless_gone(request.receive, service.in_pieces(read()))
     return {
         "object": "list",
         "model": served.name,
@@ -349,23 +347,7 @@ async def embed(service: ServiceDep, _access: Chat, body: EmbeddingRequest) -> d
     }
 
 
-def _embedded(served: ServedModel, text: str) -> tuple[npt.NDArray[np.float32], int]:
-    """The embedding [D] of a text, and how many tokens it has."""
-    runtime = served.runtime
-    ids = runtime.template.alone(check_text(text)).ids
-    most = runtime.config.max_positions
-    if len(ids) > most:
-        problem = f"a text has {len(ids)} tokens, this model reads at most {most}"
-        raise ApiError("invalid_input", problem, "input")
-    encoding = runtime.forward.begin_encode(ids, Memory.empty())
-    while not encoding.advance():
-        pass
-    mean = encoding.states().mean(axis=0)
-    length = float(np.linalg.norm(mean))
-    return (mean / np.float32(length or 1.0)).astype(np.float32), len(ids)
-
-
-def _encoded(vector: npt.NDArray[np.float32], body: EmbeddingRequest) -> list[float] | str:
+def _encoded(vector: Vector, body: EmbeddingRequest) -> list[float] | str:
     if body.encoding_format == "base64":
         return base64.b64encode(vector.astype("<f4").tobytes()).decode()
     floats: list[float] = vector.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from duologue.engine.memory import Memory
 from duologue.errors import InputError
-from duologue.server import jobs
+from duologue.server import jobs, reading
 from duologue.server.errors import ApiError
 from duologue.server.held import HeldMemories
 from duologue.server.schemas import Body, Id, Name, OptionChanges, Text, options_of
@@ -125,7 +126,9 @@ HeldDep = Annotated[HeldMemories, Depends(held_of)]
 
 
 @router.post("/encode")
-async def encode(service: ServiceDep, held: HeldDep, access: Chat, body: ToEncode) -> Encoded:
+async def encode(
+    request: Request, service: ServiceDep, held: HeldDep, access: Chat, body: ToEncode
+) -> Encoded:
     """Read a text or a dialogue into a memory, to be decoded any number of times."""
     served = service.model(body.model)
     if body.turns is not None:
@@ -133,14 +136,11 @@ async def encode(service: ServiceDep, held: HeldDep, access: Chat, body: ToEncod
     else:
         turns = [Turn("user", body.text or "")]
 
-    def read() -> Memory:
+    def read() -> Generator[None, None, Memory]:
         service.limits.check_texts(served.runtime, ["\n".join(turn.text for turn in turns)])
-        memory = Memory.empty()
-        for turn in turns:
-            memory = served.model.encode(turn.text, memory, turn.role)
-        return memory
+        return (yield from reading.encoded(served.runtime, turns))
 
-    memory = await service.work(read)
+    memory = await jobs.unless_gone(request.receive, service.in_pieces(read()))
     kept = held.keep(access.owner, served, memory)
     expires = datetime.fromtimestamp(kept.expires_s, UTC)
     return Encoded(
@@ -182,15 +182,19 @@ async def translate(
 
 
 @router.post("/sentiment", response_model=None, responses=_RESULT)
-async def sentiment(service: ServiceDep, _access: Translate, body: ToJudge) -> dict[str, Any]:
+async def sentiment(
+    request: Request, service: ServiceDep, _access: Translate, body: ToJudge
+) -> dict[str, Any]:
     """Whether a text is positive or negative."""
     served = service.model(body.model)
 
-    def judge() -> dict[str, Any]:
+    def judge() -> Generator[None, None, Result]:
         service.limits.check_texts(served.runtime, [body.text])
-        return served.model.sentiment(body.text).to_dict()
+        return (yield from reading.judged(served.runtime, body.text))
 
-    return await service.work(judge)
+    result = await jobs.unless_gone(request.receive, service.in_pieces(judge()))
+    service.metrics.used(served.name, result.usage)
+    return result.to_dict()
 
 
 @router.post("/explain")
