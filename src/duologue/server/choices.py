@@ -22,6 +22,7 @@ from duologue.runtime import check_text
 from duologue.server.bridge import Job
 from duologue.server.errors import ApiError
 from duologue.server.jobs import run_job, timed
+from duologue.server.replies import JOIN_S
 from duologue.server.service import ServedModel, Service, servable
 from duologue.types import Commit, Options, Turn
 
@@ -39,7 +40,7 @@ class Question:
 class Choice:
     """One answer on its way.
 
-    on_text        is called with each piece of text that is final
+    on_text        is called with text that is final; pieces that come soon after others are joined
     with_logprobs  of what was said; then the model goes on after a stop text, unseen
 
     text           what is final, up to a stop text
@@ -66,6 +67,9 @@ class Choice:
         self._writer = Writer(served.runtime.tokenizer)
         self._on_text = on_text
         self._with_logprobs = with_logprobs
+        self._num_told = 0  # characters that were passed on
+        self._next_s = 0.0  # when more may be
+        self._timer: asyncio.TimerHandle | None = None
 
     def receive(self, progress: Progress) -> None:
         """Digest a progress; a stop text ends the choice at once."""
@@ -80,8 +84,9 @@ class Choice:
         """The engine is done with it."""
         best = finished.best
         if self.finish_reason is None:
-            self._tell(self._writer.delivered)
+            self.text = self._writer.delivered
             self.finish_reason = best.finish_reason
+        self._pass_on()
         if self._with_logprobs:
             pieces = token_confidences(self._served.runtime.tokenizer, best)
             ends = accumulate(len(piece) for piece, _ in pieces)
@@ -95,8 +100,9 @@ class Choice:
         first = max(0, len(self.text) - self._longest)
         found = [place for stop in self._stops if (place := said.find(stop, first)) >= 0]
         if found:
-            self._tell(said[: max(min(found), len(self.text))])
+            self.text = said[: max(min(found), len(self.text))]
             self.finish_reason = "stop"
+            self._pass_on()
             if not self._with_logprobs:
                 self.is_cut.set()
             return
@@ -109,9 +115,22 @@ class Choice:
         self._tell(said[: len(said) - held])
 
     def _tell(self, text: str) -> None:
-        new = text[len(self.text) :]
+        self.text = text
+        if self._timer is None and len(text) > self._num_told:
+            loop = asyncio.get_running_loop()
+            if loop.time() >= self._next_s:
+                self._pass_on()
+            else:
+                self._timer = loop.call_at(self._next_s, self._pass_on)
+
+    def _pass_on(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        new = self.text[self._num_told :]
         if new:
-            self.text = text
+            self._num_told = len(self.text)
+            self._next_s = asyncio.get_running_loop().time() + JOIN_S
             self._on_text(new)
 
 
