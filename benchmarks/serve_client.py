@@ -2,10 +2,10 @@
 
     python benchmarks/serve_client.py < PLAN > FOUND
 
-PLAN is JSON: {"port", "users": [[Request]]}. Each user has one connection and asks one thing after
-another, as soon as the last answer has ended. FOUND is JSON too: {"answers": [[Answer]], "wall_s",
-"cpu_s"}. What comes is hardly looked at before an answer has ended, so that the clients take little
-of the processor that they share with the server.
+PLAN is JSON: {"port", "users": [[Request]], "arrivals": [seconds]}. Each user has one connection,
+and from its arrival on asks one thing after another, as soon as the last answer has ended. FOUND is
+JSON too: {"answers": [[Answer]], "wall_s", "cpu_s"}. What comes is hardly looked at before the end
+of an answer, so that the clients take little of the processor that they share with the server.
 """
 
 from __future__ import annotations
@@ -169,17 +169,20 @@ def _parsed(content: bytes) -> tuple[int, str]:
 
 
 async def ask_all(
-    port: int, users: Sequence[Sequence[Request]]
+    port: int, users: Sequence[Sequence[Request]], arrivals: Sequence[float]
 ) -> tuple[list[list[Answer]], float]:
-    """The answers to each user, and the seconds that all of them took."""
+    """The answers to each user, and the seconds from the start to the end of all."""
     connections = [await Connection.open(port) for _ in users]
+    begun_s = time.perf_counter()
 
-    async def one(connection: Connection, requests: Sequence[Request]) -> list[Answer]:
+    async def one(
+        connection: Connection, requests: Sequence[Request], arrival_s: float
+    ) -> list[Answer]:
+        await asyncio.sleep(begun_s + arrival_s - time.perf_counter())
         return [await connection.ask(request) for request in requests]
 
-    begun_s = time.perf_counter()
-    pairs = zip(connections, users, strict=True)
-    answers = await asyncio.gather(*(one(*pair) for pair in pairs))
+    each = zip(connections, users, arrivals, strict=True)
+    answers = await asyncio.gather(*(one(*values) for values in each))
     wall_s = time.perf_counter() - begun_s
     for connection in connections:
         connection.close()
@@ -190,7 +193,7 @@ def main() -> None:
     plan = json.load(sys.stdin)
     users = [[Request(**request) for request in requests] for requests in plan["users"]]
     before_s = time.process_time()
-    answers, wall_s = asyncio.run(ask_all(plan["port"], users))
+    answers, wall_s = asyncio.run(ask_all(plan["port"], users, plan["arrivals"]))
     found = {
         "answers": [[asdict(answer) for answer in made] for made in answers],
         "wall_s": wall_s,

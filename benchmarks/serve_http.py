@@ -1,9 +1,10 @@
 """What HTTP costs: sixteen streaming clients, over loopback and without; and who only keeps a line.
 
-    python benchmarks/serve_http.py [--rounds 7] [--users 16] [--turns 6] [--idle 500] [--quick]
+    python benchmarks/serve_http.py [--rounds 7] [--users 16] [--turns 12] [--idle 500] [--quick]
 
 `duologue serve` runs in a process of its own, with the default model in int8, and so do the clients
-(serve_client.py). All users speak at once, each its next turn as soon as the last reply has ended:
+(serve_client.py). Users arrive as a Poisson process, 10 ms apart on average (seeded, another one
+each round); then all speak at once, each its next turn as soon as the last reply has ended:
 
     chat    /v1/chat/completions, one message each time; nothing is stored. The model ends its reply
     stored  /v1/conversations/ID/messages, conversations that grow; 64 tokens a reply. Each turn is
@@ -30,12 +31,14 @@ from dataclasses import dataclass, replace
 
 import harness
 from harness import Report, Times, log, percentile
+from serve import arrivals
 from serve_client import Answer, Request
 from serve_site import FOLDER, Site, ask_users, serving
 from serve_texts import SAID
 
 import duologue
 from duologue.conversation import Conversation, Reply
+from duologue.engine.engine import Progress
 from duologue.runtime import Runtime
 from duologue.types import Commit, Options, Turn
 
@@ -47,6 +50,7 @@ UNITS = {
     "processor time": "ms a turn",
     "processor time of the clients": "ms a turn",
 }
+INTERVAL_S = 0.01  # between two arrivals
 SETTLE_S = 2.0  # after many connections were opened
 Said = Sequence[Sequence[str]]  # of each user, the turns
 
@@ -72,6 +76,14 @@ def kinds(num_tokens: int) -> tuple[Kind, Kind]:
 
 
 @dataclass(frozen=True)
+class Crowd:
+    """What the users say, and when each begins, in seconds."""
+
+    said: Said
+    arrivals: Sequence[float]
+
+
+@dataclass(frozen=True)
 class Round:
     """What came of one round.
 
@@ -87,12 +99,13 @@ class Round:
     cpu_s: tuple[float, float]
 
 
-def said(users: int, turns: int, mark: str) -> list[list[str]]:
-    """What the users say; no two say the same, so that nobody's turn is known from another's."""
-    return [
-        [f"{SAID[(user + turn) % len(SAID)]} ({mark}{user}-{turn})" for turn in range(turns)]
+def crowd(users: int, turns: int, seed: int) -> Crowd:
+    """The users of a round; no two say the same, so that no turn is known from another one."""
+    said = [
+        [f"{SAID[(user + turn) % len(SAID)]} ({seed}-{user}-{turn})" for turn in range(turns)]
         for user in range(users)
     ]
+    return Crowd(said, arrivals(users, INTERVAL_S, seed))
 
 
 # --- without HTTP --------------------------------------------------------------------------------
@@ -100,7 +113,7 @@ def said(users: int, turns: int, mark: str) -> list[list[str]]:
 
 @dataclass
 class _Waiting:
-    """A reply that an engine makes."""
+    """A reply that the engine makes."""
 
     user: int
     reply: Reply
@@ -108,59 +121,74 @@ class _Waiting:
     first_s: float | None = None
 
 
-def by_engine(runtime: Runtime, kind: Kind, users: Said) -> Round:
-    """A round in this process, by one thread."""
-    inbox, waiting = runtime.engine.inbox(), {}
-    talks = [Conversation(runtime) for _ in users]
-    texts: list[list[str]] = [[] for _ in users]
-    first_s: list[float] = []
-    num_tokens = 0
+class _Hall:
+    """The users of one round, and the engine that they talk to."""
 
-    def speak(user: int) -> None:
+    def __init__(self, runtime: Runtime, kind: Kind, users: Said) -> None:
+        self.inbox = runtime.engine.inbox()
+        self.waiting: dict[int, _Waiting] = {}
+        self.texts: list[list[str]] = [[] for _ in users]
+        self.first_s: list[float] = []
+        self.num_tokens = 0
+        self._runtime = runtime
+        self._kind = kind
+        self._users = users
+        self._talks = [Conversation(runtime) for _ in users]
+
+    def speak(self, user: int) -> None:
+        """The next turn of a user."""
         begun_s = time.perf_counter()
-        if not kind.is_stored:
-            talks[user] = Conversation(runtime)
-        turn = Turn("user", users[user][len(texts[user])])
-        reply = talks[user].begin([turn], kind.options)
-        number = runtime.engine.add(
-            reply.memory,
-            reply.prefix_ids,
-            reply.options,
-            kind.is_stored,
-            reply.sources,
-            inbox=inbox,
-        )
-        waiting[number] = _Waiting(user, reply, begun_s)
+        if not self._kind.is_stored:
+            self._talks[user] = Conversation(self._runtime)
+        turn = Turn("user", self._users[user][len(self.texts[user])])
+        reply = self._talks[user].begin([turn], self._kind.options)
+        job = reply.memory, reply.prefix_ids, reply.options, self._kind.is_stored, reply.sources
+        number = self._runtime.engine.add(*job, inbox=self.inbox)
+        self.waiting[number] = _Waiting(user, reply, begun_s)
 
+    def take(self, progress: Progress) -> None:
+        """Text from tokens; whose reply has ended speaks again."""
+        one = self.waiting[progress.request_id]
+        for event in one.reply.digest(progress, 0.0):
+            # Without a conversation, only what is final is told.
+            if one.first_s is None and (self._kind.is_stored or isinstance(event, Commit)):
+                one.first_s = time.perf_counter() - one.begun_s
+                self.first_s.append(one.first_s)
+        if progress.finished is not None:
+            del self.waiting[progress.request_id]
+            result = one.reply.finish().result
+            self.num_tokens += result.usage.produced_tokens
+            self.texts[one.user].append(result.text)
+            if len(self.texts[one.user]) < len(self._users[one.user]):
+                self.speak(one.user)
+
+
+def by_engine(runtime: Runtime, kind: Kind, crowd: Crowd) -> Round:
+    """A round in this process, by one thread."""
+    hall, coming = _Hall(runtime, kind, crowd.said), list(enumerate(crowd.arrivals))
     cpu_s, begun_s = time.process_time(), time.perf_counter()
-    for user in range(len(users)):
-        speak(user)
-    while waiting:
-        for progress in runtime.engine.collect(inbox):
-            one = waiting[progress.request_id]
-            for event in one.reply.digest(progress, 0.0):
-                # Without a conversation, only what is final is told.
-                if one.first_s is None and (kind.is_stored or isinstance(event, Commit)):
-                    one.first_s = time.perf_counter() - one.begun_s
-                    first_s.append(one.first_s)
-            if progress.finished is not None:
-                del waiting[progress.request_id]
-                result = one.reply.finish().result
-                num_tokens += result.usage.produced_tokens
-                texts[one.user].append(result.text)
-                if len(texts[one.user]) < len(users[one.user]):
-                    speak(one.user)
+    while hall.waiting or coming:
+        now_s = time.perf_counter() - begun_s
+        while coming and coming[0][1] <= now_s:
+            hall.speak(coming.pop(0)[0])
+        if hall.waiting:
+            for progress in runtime.engine.collect(hall.inbox):
+                hall.take(progress)
+        else:
+            time.sleep(coming[0][1] - now_s)
     wall_s = time.perf_counter() - begun_s
-    return Round(texts, first_s, num_tokens, wall_s, (time.process_time() - cpu_s, 0.0))
+    cpu_s = time.process_time() - cpu_s
+    return Round(hall.texts, hall.first_s, hall.num_tokens, wall_s, (cpu_s, 0.0))
 
 
 # --- over HTTP -----------------------------------------------------------------------------------
 
 
-def by_http(site: Site, kind: Kind, users: Said, num_tokens: int) -> Round:
+def by_http(site: Site, kind: Kind, crowd: Crowd, num_tokens: int) -> Round:
     """The same round over HTTP."""
+    requests = [_requests(site, kind, turns) for turns in crowd.said]
     cpu_s = site.cpu_s
-    asked = ask_users(site, [_requests(site, kind, turns) for turns in users])
+    asked = ask_users(site, requests, crowd.arrivals)
     texts = [[_text(kind, answer) for answer in made] for made in asked.answers]
     first_s = [answer.first_s for made in asked.answers for answer in made]
     return Round(
@@ -199,7 +227,7 @@ def compare(
     found: dict[str, Times] = {}
     for turn in range(arguments.rounds + 1):
         log(f"{kind.name}, round {turn} of {arguments.rounds}")
-        users = said(arguments.users, arguments.turns, f"{turn}-")
+        users = crowd(arguments.users, arguments.turns, turn)
         time.sleep(harness.PAUSE_S)
         engine = by_engine(runtime, kind, users)
         time.sleep(harness.PAUSE_S)
@@ -267,7 +295,7 @@ def main() -> None:
     parser = harness.options(__doc__, rounds=7)
     parser.add_argument("--model", default="duo-s", help="name or folder")
     parser.add_argument("--users", type=int, default=16, help="how many speak at once")
-    parser.add_argument("--turns", type=int, default=6, help="of each user in a round")
+    parser.add_argument("--turns", type=int, default=12, help="of each user in a round")
     parser.add_argument("--idle", type=int, default=500, help="connections that do nothing")
     arguments = parser.parse_args()
     num_tokens, seconds = 64, IDLE_S

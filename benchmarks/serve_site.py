@@ -30,7 +30,7 @@ LIMITS = {"max_streams": 2000, "max_requests_per_minute": 10_000_000}
 
 @dataclass(frozen=True)
 class Asked:
-    """What a process of clients found. wall_s: from the first request to the last end."""
+    """What a process of clients found. wall_s: from the start to the end of all."""
 
     answers: list[list[Answer]]
     wall_s: float
@@ -118,10 +118,11 @@ def serving(model: str, threads: int, limits: dict[str, int] | None = None) -> I
             raise RuntimeError(f"the server ended with {process.returncode}: {rest}")
 
 
-def ask_users(site: Site, users: Sequence[Sequence[Request]]) -> Asked:
-    """Each user asks one thing after another; all of them in a process of their own."""
-    users_plan = [[asdict(one) for one in user] for user in users]
-    found = run_client("serve_client", {"port": site.port, "users": users_plan})
+def ask_users(site: Site, users: Sequence[Sequence[Request]], arrivals: Sequence[float]) -> Asked:
+    """From its arrival, in seconds, each user asks one thing after another; see serve_client.py."""
+    plan = {"port": site.port, "arrivals": list(arrivals)}
+    requests = [[asdict(one) for one in user] for user in users]
+    found = run_client("serve_client", {**plan, "users": requests})
     answers = [[Answer(**one) for one in made] for made in found.pop("answers")]
     return Asked(answers, **found)
 

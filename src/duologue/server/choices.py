@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 from duologue.conversation import Conversation
 from duologue.conversation.reply import Writer
@@ -21,7 +22,7 @@ from duologue.explain import token_confidences
 from duologue.runtime import check_text
 from duologue.server.bridge import Job
 from duologue.server.errors import ApiError
-from duologue.server.jobs import run_job, timed
+from duologue.server.jobs import made, submitted, timed
 from duologue.server.replies import JOIN_S
 from duologue.server.service import ServedModel, Service, servable
 from duologue.types import Commit, Options, Turn
@@ -60,7 +61,7 @@ class Choice:
         self.finish_reason: str | None = None
         self.num_tokens = 0
         self.logprobs: tuple[tuple[str, float], ...] = ()
-        self.is_cut = asyncio.Event()
+        self.is_cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._served = served
         self._stops = tuple(stops)
         self._longest = max(map(len, stops), default=1)
@@ -104,7 +105,7 @@ class Choice:
             self.finish_reason = "stop"
             self._pass_on()
             if not self._with_logprobs:
-                self.is_cut.set()
+                self.is_cut.set_result(None)
             return
         held = 0
         for stop in self._stops:
@@ -199,6 +200,9 @@ async def answers(
 
     with service.place():
         async with timed(service):
+            if not others:  # begun at once
+                await _run(served, question.job, first, receive)
+                return
             tasks = [asyncio.create_task(_run(served, question.job, first, receive))]
             tasks += [asyncio.create_task(other(choice)) for choice in others]
             try:
@@ -212,15 +216,14 @@ async def _run(
     served: ServedModel, job: Job, choice: Choice, receive: Callable[[Progress], None]
 ) -> None:
     """One choice until the model ends it, or a stop text does."""
-    running = asyncio.create_task(run_job(served, job, receive))
-    cut = asyncio.create_task(choice.is_cut.wait())
+    running = submitted(served, job, receive)
     try:
-        await asyncio.wait({running, cut}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {running, choice.is_cut}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
-            choice.end(running.result())
+            choice.end(made(running.result()))
     finally:
         running.cancel()
-        cut.cancel()
 
 
 def _seeded(job: Job, index: int) -> Job:
