@@ -1,6 +1,6 @@
 """Work for the engine that is no turn of a stored conversation, within the limits.
 
-run_job        one job to its end
+run_job        one job to its end; submitted and made: the same, begun at once and waited for later
 translate      texts, piece by piece
 decode         one task of a memory
 unless_gone    ends work as soon as nobody waits for it
@@ -43,16 +43,20 @@ async def run_job(
 
     Raises InputError for what can never be served, EngineError if it failed.
     """
-    # A job that cannot be is refused when it is queued, before anything is awaited.
-    finished = await servable(_submitted, served, job, receive)
+    return made(await submitted(served, job, receive))
+
+
+def made(finished: Finished) -> Finished:
+    """What a job came to. Raises EngineError if it failed."""
     if finished.best.finish_reason in ("abort", "error"):
         raise EngineError(finished.problem or "the request was ended from outside")
     return finished
 
 
-def _submitted(
-    served: ServedModel, job: Job, receive: Callable[[Progress], None] | None
+def submitted(
+    served: ServedModel, job: Job, receive: Callable[[Progress], None] | None = None
 ) -> asyncio.Future[Finished]:
+    """Queue a job at once; cancelling its end ends it. Raises InputError for what can never be."""
     ended: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
 
     def digest(progress: Progress) -> None:
@@ -61,7 +65,7 @@ def _submitted(
         if progress.finished is not None and not ended.done():
             ended.set_result(progress.finished)
 
-    number = served.bridge.submit(job, digest)
+    number = servable(served.bridge.submit, job, digest)
     ended.add_done_callback(lambda end: served.bridge.abort(number) if end.cancelled() else None)
     return ended
 

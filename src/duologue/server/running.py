@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from duologue.server.telemetry import Telemetry
 
 CACHE_FOLDER = "memories"
+# Browsers and proxies use a connection again; one that waits takes next to nothing.
+_KEEP_ALIVE_S = 75
 # After their replies have ended, connections may take so long to take the rest.
 _LAST_WORDS_S = 5.0
 
@@ -142,7 +144,9 @@ class Server(uvicorn.Server):
             proxy_headers=False,
             server_header=False,
             log_level="warning",
+            timeout_keep_alive=_KEEP_ALIVE_S,
             ws_max_size=service.limits.max_body_bytes,
+            ws_per_message_deflate=False,  # frames are short, and it takes 300 kB a connection
             timeout_graceful_shutdown=int(options.grace_s + _LAST_WORDS_S),
         )
         super().__init__(config)
