@@ -5,8 +5,8 @@ Document        what was added
 StoredPassage   a passage with its document
 NewDocument, NewPassage   what replaces a document
 
-Readers see one state: that before a change or that after it. Encoded passages are only a cache: each
-is named after what it was made from, and what is missing is encoded again.
+Readers see one state: that before a change or that after it. Encoded passages are only a cache:
+each is named after what it was made from, and what is missing is encoded again.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class StoredPassage:
 
 @dataclass(frozen=True)
 class NewPassage:
-    """heading_terms, text_terms: the words of it, for the index; embedding: bytes of the caller's."""
+    """heading_terms, text_terms: its words, for the index; embedding: bytes, the caller's own."""
 
     heading: str
     text: str
@@ -212,15 +212,15 @@ class KnowledgeStore:
         """
         inside = path.rstrip("/\\")
         with self.reading() as base:
-            documents = [item.path for item in base.documents() if _is_under(item.path, inside)]
+            documents = [item.path for item in base.documents() if is_under(item.path, inside)]
             sources = base.sources()
-        gone_sources = [source for source in sources if _is_under(source, inside)]
+        gone_sources = [source for source in sources if is_under(source, inside)]
         if not documents and not gone_sources:
             raise NotFoundError(f"{path}: not in the knowledge base; list shows what is")
         covering = [
             source
             for source, is_left_out in sources.items()
-            if not is_left_out and source != inside and _is_under(inside, source)
+            if not is_left_out and source != inside and is_under(inside, source)
         ]
         left_out = [(inside, True)] if covering else []
         kept = {inside} if covering else set()
@@ -233,7 +233,9 @@ class KnowledgeStore:
             for start in range(0, len(hashes), _SOME):
                 some = hashes[start : start + _SOME]
                 marks = ",".join("?" * len(some))
-                rows = connection.execute(f"SELECT hash FROM passages WHERE hash IN ({marks})", some)
+                rows = connection.execute(
+                    f"SELECT hash FROM passages WHERE hash IN ({marks})", some
+                )
                 found.update(name for (name,) in rows)
         return found
 
@@ -279,6 +281,13 @@ class Snapshot:
         )
         return [(int(number), float(score)) for number, score in rows]
 
+    def count(self, query: str) -> int:
+        """How many passages match an FTS5 expression."""
+        (count,) = self._connection.execute(
+            "SELECT count(*) FROM words WHERE words MATCH ?", (query,)
+        ).fetchone()
+        return int(count)
+
     def embeddings(self, model: str) -> list[tuple[int, bytes]]:
         """Ids and embeddings of all passages that this model has read."""
         return self._connection.execute(
@@ -319,7 +328,8 @@ class Snapshot:
         return int(count)
 
 
-def _is_under(path: str, folder: str) -> bool:
+def is_under(path: str, folder: str) -> bool:
+    """Whether a path is this folder, or lies in it."""
     return path == folder or Path(folder) in Path(path).parents
 
 

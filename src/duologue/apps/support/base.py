@@ -1,6 +1,6 @@
 """A knowledge base: documents in, passages that fit a question out.
 
-KnowledgeBase   add, refresh, remove, list, search
+KnowledgeBase   add, refresh, remove, documents, search, ask
 Changes         what add and refresh did, and which files could not be read
 Hit             a passage that was found
 
@@ -11,6 +11,7 @@ meanwhile is answered from the old state, and a process that dies leaves the old
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,11 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from duologue.apps.support.memories import Encoded, Encoder
+from duologue.apps.support.answer import ask
+from duologue.apps.support.confidence import THRESHOLD
+from duologue.apps.support.memories import Encoder, Question
 from duologue.apps.support.passages import PASSAGE_TOKENS, Passage, split
 from duologue.apps.support.readers import MAX_FILE_BYTES, SUFFIXES, find_files, read_file
 from duologue.apps.support.retrieval import Hit, Retriever
-from duologue.apps.support.terms import terms
+from duologue.apps.support.spans import Pieces
+from duologue.apps.support.terms import query, telling_terms, terms
 from duologue.errors import DataError, InputError
 from duologue.runtime import Runtime, check_text
 from duologue.storage.knowledge import (
@@ -31,7 +35,9 @@ from duologue.storage.knowledge import (
     NewDocument,
     NewPassage,
     Snapshot,
+    is_under,
 )
+from duologue.types import Options, Result
 
 OnProgress = Callable[[int, int], None]
 _MAX_RESULTS = 100
@@ -60,6 +66,16 @@ class Changes:
     num_encoded: int = 0
 
 
+@dataclass(frozen=True)
+class _File:
+    """A file that was read."""
+
+    path: str
+    data: bytes
+    sha256: str
+    mtime_ns: int
+
+
 @dataclass
 class _Plan:
     """Files as they are read, before anything is changed."""
@@ -68,7 +84,7 @@ class _Plan:
     changed: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
-    read: list[tuple[Document, list[Passage]]] = field(default_factory=list)
+    read: list[tuple[_File, list[Passage]]] = field(default_factory=list)
 
 
 class KnowledgeBase:
@@ -80,12 +96,8 @@ class KnowledgeBase:
     def __init__(self, store: KnowledgeStore, runtime: Runtime) -> None:
         self.store = store
         self.runtime = runtime
+        self.encoder = Encoder(runtime, store.memories)
         self._retriever = Retriever(self.encoder)
-
-    @cached_property
-    def encoder(self) -> Encoder:
-        """Reads passages and questions."""
-        return Encoder(self.runtime, self.store.memories)
 
     # --- in ----------------------------------------------------------------------------------
 
@@ -117,26 +129,43 @@ class KnowledgeBase:
             plan = self._read(base, found, failed)
         unusable = {failure.path for failure in plan.failed}
         usable = [(source, False) for source in sources if source not in unusable]
-        return self._apply(plan, [], usable, on_progress)
+        return self._apply(plan, [], on_progress, new_sources=usable)
 
     def refresh(self, on_progress: OnProgress | None = None) -> Changes:
         """Bring the base to what its files are now.
 
-        Files that are new in a folder that was added come in; files that are gone, or were never
-        added, go out. Only passages that are new are encoded, all of them for another model.
+        Files that are new in a folder that was added come in, files that are gone go out. Where all
+        of a folder is gone, its documents stay and Changes.failed tells: its disk may be missing.
+        Only passages that are new are encoded, all of them for another model.
         """
         found: dict[str, Path] = {}
+        missing: list[Failure] = []
         with self.store.reading() as base:
             sources = base.sources()
-            left_out = {path for path, is_left_out in sources.items() if is_left_out}
-            for path in map(Path, sources):
-                files = find_files(path) if path.is_dir() else [path] if path.is_file() else []
-                found.update((str(file), file) for file in files)
-            for path in left_out:
-                found = {name: file for name, file in found.items() if not _is_in(name, path)}
-            gone = [item.path for item in base.documents() if item.path not in found]
-            plan = self._read(base, found, [])
-        return self._apply(plan, gone, [], on_progress)
+            documents = [item.path for item in base.documents()]
+            for source in (path for path, is_left_out in sources.items() if not is_left_out):
+                path = Path(source)
+                if path.is_dir():
+                    found.update((str(file), file) for file in find_files(path))
+                elif path.is_file():
+                    found[source] = path
+                elif source not in documents:
+                    problem = "no such folder; remove it if it is gone for good"
+                    missing.append(Failure(source, problem))
+            left_out = [path for path, is_left_out in sources.items() if is_left_out]
+            found = {
+                name: path
+                for name, path in found.items()
+                if not any(is_under(name, folder) for folder in left_out)
+            }
+            gone = [
+                name
+                for name in documents
+                if name not in found and not any(is_under(name, item.path) for item in missing)
+            ]
+            plan = self._read(base, found, missing)
+        lost = [source for source in sources if source in gone]
+        return self._apply(plan, gone, on_progress, lost_sources=lost)
 
     def remove(self, path: Path | str) -> list[str]:
         """Remove a document, or everything under a folder: text, index, embeddings, memories.
@@ -145,36 +174,23 @@ class KnowledgeBase:
         """
         return self.store.remove(str(_absolute(path)))
 
-    def list(self) -> list[Document]:
-        """All documents."""
+    def documents(self) -> list[Document]:
+        """All documents in order of their paths."""
         return self.store.documents()
 
     def _read(self, base: Snapshot, found: dict[str, Path], failed: list[Failure]) -> _Plan:
-        """Read those of the files that are new or have changed."""
+        """Read those of the files that are new or have changed, or another model has read."""
         known = {item.path: item for item in base.documents()}
         plan = _Plan(failed=list(failed))
         for name, path in sorted(found.items()):
             former = known.get(name)
             is_current = former is not None and former.model == self.encoder.model
             try:
-                stat = path.stat()
-                if stat.st_size > MAX_FILE_BYTES:
-                    problem = f"{stat.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read"
-                    raise DataError(path, None, problem)
-                as_before = is_current and former is not None
-                if as_before and (former.mtime_ns, former.num_bytes) == (
-                    stat.st_mtime_ns,
-                    stat.st_size,
-                ):
+                document = _content(path, former if is_current else None)
+                if document is None:
                     plan.unchanged.append(name)
                     continue
-                data = path.read_bytes()
-                digest = hashlib.sha256(data).hexdigest()
-                if as_before and former.sha256 == digest:
-                    plan.unchanged.append(name)
-                    continue
-                sections = read_file(path, data)
-                passages = split(self.runtime.tokenizer, sections, self._passage_tokens)
+                sections = read_file(path, document.data)
             except DataError as error:
                 plan.failed.append(Failure(name, _without_path(error)))
                 continue
@@ -182,9 +198,7 @@ class KnowledgeBase:
                 plan.failed.append(Failure(name, f"cannot be read: {error.strerror}"))
                 continue
             (plan.added if former is None else plan.changed).append(name)
-            document = Document(
-                name, digest, len(data), stat.st_mtime_ns, self.encoder.model, 0, len(passages)
-            )
+            passages = split(self.runtime.tokenizer, sections, self._passage_tokens)
             plan.read.append((document, passages))
         return plan
 
@@ -192,17 +206,18 @@ class KnowledgeBase:
         self,
         plan: _Plan,
         gone: Sequence[str],
-        sources: Sequence[tuple[str, bool]],
         on_progress: OnProgress | None,
+        new_sources: Sequence[tuple[str, bool]] = (),
+        lost_sources: Sequence[str] = (),
     ) -> Changes:
         """Encode what was read, then change everything at once."""
         before = self.encoder.num_encoded
         total = sum(len(passages) for _, passages in plan.read)
         done = 0
         documents = []
-        for document, passages in plan.read:
+        for file, passages in plan.read:
             with self.store.reading() as base:
-                kept = base.embeddings_of(document.path, self.encoder.model)
+                kept = base.embeddings_of(file.path, self.encoder.model)
             new = []
             for passage in passages:
                 new.append(self._new(passage, kept))
@@ -211,16 +226,16 @@ class KnowledgeBase:
                     on_progress(done, total)
             documents.append(
                 NewDocument(
-                    document.path,
-                    document.sha256,
-                    document.num_bytes,
-                    document.mtime_ns,
-                    document.model,
+                    file.path,
+                    file.sha256,
+                    len(file.data),
+                    file.mtime_ns,
+                    self.encoder.model,
                     tuple(new),
                 )
             )
-        if documents or gone or sources:
-            self.store.change(documents, gone, sources)
+        if documents or gone or new_sources:
+            self.store.change(documents, gone, new_sources, lost_sources)
         return Changes(
             added=tuple(plan.added),
             changed=tuple(plan.changed),
@@ -254,21 +269,52 @@ class KnowledgeBase:
         """The passages that fit a question best. Raises InputError for a question of no use."""
         if not 1 <= limit <= _MAX_RESULTS:
             raise InputError(f"limit must be between 1 and {_MAX_RESULTS}")
-        encoded, _, _ = self.encoder.question(check_text(question).strip())
-        return self.find(question, encoded, limit)
+        return self.find(self.encoder.question(check_text(question).strip()), limit)
 
-    def find(self, question: str, encoded: Encoded, limit: int) -> list[Hit]:
+    def ask(
+        self, question: str, options: Options | None = None, threshold: float = THRESHOLD
+    ) -> Result:
+        """The answer to a question from the documents alone, or that they do not say; see ask."""
+        return ask(self, question, options, threshold)
+
+    def find(self, question: Question, limit: int) -> list[Hit]:
         """What search does for a question that has been read."""
         with self.store.reading() as base:
-            return self._retriever.find(base, question, encoded, limit)
+            embedding = question.encoded.embedding
+            return self._retriever.find(base, question.text, embedding, limit)
+
+    def rarity(self, question: str) -> dict[str, float]:
+        """How rare the telling terms of a question are in the base: the weights that BM25 has."""
+        with self.store.reading() as base:
+            total = base.num_passages()
+            found = {term: base.count(query(term)) for term in telling_terms(question)}
+        return {term: math.log(1 + (total - n + 0.5) / (n + 0.5)) for term, n in found.items()}
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """The tokens of the model, for decoding spans."""
+        return Pieces(self.runtime.tokenizer)
+
+
+def _content(path: Path, former: Document | None) -> _File | None:
+    """A file; None if it is what it was before. Raises DataError, OSError."""
+    stat = path.stat()
+    if stat.st_size > MAX_FILE_BYTES:
+        problem = f"{stat.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read"
+        raise DataError(path, None, problem)
+    state = stat.st_mtime_ns, stat.st_size
+    if former is not None and (former.mtime_ns, former.num_bytes) == state:
+        return None
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    digest = hashlib.sha256(data).hexdigest()
+    if former is not None and former.sha256 == digest:
+        return None
+    return _File(str(path), data, digest, stat.st_mtime_ns)
 
 
 def _absolute(path: Path | str) -> Path:
     return Path(path).expanduser().resolve()
-
-
-def _is_in(path: str, folder: str) -> bool:
-    return path == folder or Path(folder) in Path(path).parents
 
 
 def _without_path(error: DataError) -> str:

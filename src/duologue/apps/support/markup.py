@@ -26,11 +26,13 @@ MAX_UNPACKED_BYTES = 64 * 2**20
 MAX_PAGES = 5000
 
 _HEADING = re.compile(r"h([1-6])")
-_INLINE = frozenset(
+_INLINE_TAGS = (
     "a abbr b bdi bdo cite code data del dfn em font i ins kbd label mark q s samp small span "
-    "strike strong sub sup time tt u var wbr".split()
+    "strike strong sub sup time tt u var wbr"
 )
-_LEFT_OUT = frozenset("script style template noscript nav svg math head iframe select".split())
+_INLINE = frozenset(_INLINE_TAGS.split())
+_LEFT_OUT_TAGS = "script style template noscript nav svg math head iframe select"
+_LEFT_OUT = frozenset(_LEFT_OUT_TAGS.split())
 
 
 def read_html(path: Path, data: bytes) -> list[Section]:
@@ -230,9 +232,7 @@ def read_pdf(path: Path, data: bytes) -> list[Section]:
         raise DataError(path, None, f"damaged, or no PDF: {type(error).__name__}") from None
     if not any(text.strip() for text in texts):
         raise DataError(path, None, "the PDF holds no text; scanned pages need OCR first")
-    return [
-        Section((f"p. {number}",), _unwrapped(text)) for number, text in enumerate(texts, 1)
-    ]
+    return [Section((f"p. {number}",), _unwrapped(text)) for number, text in enumerate(texts, 1)]
 
 
 def _unwrapped(text: str) -> str:

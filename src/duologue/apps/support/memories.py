@@ -1,6 +1,7 @@
 """Passages as a model has read them: encoded once, kept on disk as int8, put back when asked for.
 
 Encoded   a passage's memory and its embedding
+Question  the same of a question
 Encoder   reads passages and questions, and knows which passages it has read already
 """
 
@@ -23,6 +24,7 @@ from duologue.errors import CheckpointError
 from duologue.explain import Source
 from duologue.runtime import Runtime
 from duologue.storage.memory_cache import CachedTurn, MemoryCache
+from duologue.types import Span
 
 Floats = npt.NDArray[np.float32]
 
@@ -39,6 +41,21 @@ class Encoded:
 
     memory: Memory | None
     embedding: Floats
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question that was read.
+
+    source  what was read of it
+    unread  what was not, as offsets into the text
+    """
+
+    text: str
+    source: Source
+    unread: tuple[Span, ...]
+    encoded: Encoded
+    encode_ms: float
 
 
 class Encoder:
@@ -71,29 +88,25 @@ class Encoder:
         found = self._memories.load(self.model, [passage.hash], self._store.load)
         if found and found[0].part is not None:
             return found[0].part.encoded
-        source = self._runtime.turn("document", passage.lead + passage.text)
-        memory, embedding = self._read(source, is_document=True)
+        memory, embedding = self._read(self.source(passage), is_document=True)
         self.num_encoded += 1
         encoded = Encoded(memory, embedding)
         part = _Part(encoded, self._store)
         self._memories.save(self.model, [CachedTurn(passage.hash, part)])
         return encoded
 
-    def question(self, text: str) -> tuple[Encoded, Source, float]:
-        """A question, its source, and the milliseconds that reading took.
-
-        The end of a question that is longer than half of the model's positions is not read.
-        """
+    def question(self, text: str) -> Question:
+        """Read a question, a quarter of the model's positions at most."""
         before = time.perf_counter()
-        source = self._runtime.turn("user", text) if self.can_answer else self._alone(text)
-        source = source.cut(max(len(source.ids) - source.stop + 2, self.question_room))
-        memory, embedding = self._read(source, is_document=False)
-        return Encoded(memory, embedding), source, 1000 * (time.perf_counter() - before)
+        whole = self._runtime.turn("user", text) if self.can_answer else self._alone(text)
+        source, unread = self._runtime.cut(whole, self._runtime.config.max_positions // 4, 0)
+        encoded = Encoded(*self._read(source, is_document=False))
+        return Question(text, source, unread, encoded, 1000 * (time.perf_counter() - before))
 
-    @property
-    def question_room(self) -> int:
-        """Most tokens of a question that are read."""
-        return self._runtime.config.max_positions // 4
+    def source(self, passage: Passage) -> Source:
+        """What is read of a passage, with its text; for spans."""
+        source = self._runtime.turn("document", passage.lead + passage.text)
+        return source.cut(self._runtime.config.max_positions)
 
     def _alone(self, text: str) -> Source:
         made = self._runtime.template.alone(text)

@@ -107,7 +107,7 @@ def _packed(tokenizer: AnyTokenizer, text: str, room: int) -> list[tuple[int, in
     wanted = total / max(1, -(-total // room))  # or the last passage might be a scrap
     packed: list[tuple[int, int]] = []
     begin, taken = 0, 0
-    for start, end, size in pieces:
+    for start, _, size in pieces:
         is_full = taken + size > room
         if taken and (is_full or taken + size / 2 > wanted):
             packed.append((begin, start))

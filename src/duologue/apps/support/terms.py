@@ -1,4 +1,4 @@
-"""The words by which passages are found, the same when they are indexed and when they are asked for.
+"""The words by which passages are found: of passages when they are indexed, and of questions.
 
 terms      words of a text, and every two neighbouring characters of a script without blanks
 query      what SQLite's full-text index is asked for a question
@@ -16,17 +16,16 @@ MAX_QUERY_TERMS = 64
 _CJK = rf"{FIRST_CJK}-\U0010ffff"
 _RUN = re.compile(rf"(?P<blankless>[^\W_\x00-{FIRST_CJK}]+)|[^\W_{_CJK}]+")
 # What questions are asked with, and what stands in every passage: the index would score them all.
-_COMMON = frozenset(
-    """
-    a about an and are as at be been by can could did do does for from had has have how i if in is
-    it its me my of on or that the their there these they this to was we were what when where which
-    who why will with would you your
-    aber als am an auch auf aus bei bin bis das dass dem den der des die dies ein eine einem einen
-    einer er es für hat haben ich ihr im in ist kann man mein mir mit nach nicht oder sich sie sind
-    und von wann warum was welche wenn wer werden wie wir wo zu zum zur
-    什么 哪个 哪些 怎么 如何 多少 为什 是什 有哪 是否 吗 呢 的 了 是
-    """.split()
-)
+_WORDS = """
+a about an and are as at be been by can could did do does for from had has have how i if in is
+it its me my of on or that the their there these they this to was we were what when where which
+who why will with would you your
+aber als am an auch auf aus bei bin bis das dass dem den der des die dies ein eine einem einen
+einer er es für hat haben ich ihr im in ist kann man mein mir mit nach nicht oder sich sie sind
+und von wann warum was welche wenn wer werden wie wir wo zu zum zur
+什么 哪个 哪些 怎么 如何 多少 为什 是什 有哪 是否 吗 呢 的 了 是
+"""
+_COMMON = frozenset(_WORDS.split())
 
 
 def terms(text: str) -> list[str]:
