@@ -97,7 +97,7 @@ class KnowledgeBase:
         self.store = store
         self.runtime = runtime
         self.encoder = Encoder(runtime, store.memories)
-        self._retriever = Retriever(self.encoder)
+        self.retriever = Retriever(self.encoder)
 
     # --- in ----------------------------------------------------------------------------------
 
@@ -281,7 +281,7 @@ class KnowledgeBase:
         """What search does for a question that has been read."""
         with self.store.reading() as base:
             embedding = question.encoded.embedding
-            return self._retriever.find(base, question.text, embedding, limit)
+            return self.retriever.find(base, question.text, embedding, limit)
 
     def rarity(self, question: str) -> dict[str, float]:
         """How rare the telling terms of a question are in the base: the weights that BM25 has."""

@@ -1,6 +1,6 @@
 """Which passages fit a question: by their words, by the model's embeddings, and both together.
 
-Retriever   ranks the passages of one state of a base
+Retriever   ranks the passages of one state of a base; Table: their embeddings
 Hit         a passage that was found
 spread      makes embeddings that all look alike tell passages apart
 """
@@ -42,7 +42,7 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """The embeddings of a state of the base.
 
     ids      [N] ascending
@@ -66,12 +66,12 @@ class Retriever:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        self._table: _Table | None = None
+        self._table: Table | None = None
         self._lock = threading.Lock()
 
     def find(self, base: Snapshot, question: str, embedding: Floats, limit: int) -> list[Hit]:
         """At most `limit` passages, best first."""
-        table = self._current(base)
+        table = self.table(base)
         words = dict(base.match(query(question), max(limit, CANDIDATES)))
         cosines = table.similarities(embedding) if len(table.ids) else np.zeros(0, np.float32)
         near = np.argsort(-cosines, kind="stable")[: max(limit, CANDIDATES)]
@@ -93,7 +93,8 @@ class Retriever:
             for passage in base.passages(best)
         ]
 
-    def _current(self, base: Snapshot) -> _Table:
+    def table(self, base: Snapshot) -> Table:
+        """The embeddings of a state of the base."""
         number = base.number
         with self._lock:
             table = self._table
@@ -104,7 +105,7 @@ class Retriever:
             data = b"".join(embedding for _, embedding in rows)
             raw = np.frombuffer(data, np.float16).astype(np.float32).reshape(len(ids), -1)
             centre, turn = spread(raw)
-            self._table = _Table(number, ids, _turned(raw, centre, turn), centre, turn)
+            self._table = Table(number, ids, _turned(raw, centre, turn), centre, turn)
             return self._table
 
 
