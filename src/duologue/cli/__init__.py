@@ -33,6 +33,8 @@ COMMANDS = (
     "transcribe",
     "sentiment",
     "intent",
+    "ask",
+    "kb",
     "evaluate",
     "bench",
     "info",

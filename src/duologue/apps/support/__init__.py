@@ -13,7 +13,7 @@ answer.py      a question's answer, or why there is none
 """
 
 from duologue.apps.support.answer import HandOver, ask, hand_over
-from duologue.apps.support.base import Changes, Failure, KnowledgeBase
+from duologue.apps.support.base import Changes, Failure, KnowledgeBase, absolute
 from duologue.apps.support.retrieval import Hit
 
-__all__ = ["Changes", "Failure", "HandOver", "Hit", "KnowledgeBase", "ask", "hand_over"]
+__all__ = ["Changes", "Failure", "HandOver", "Hit", "KnowledgeBase", "absolute", "ask", "hand_over"]

@@ -113,7 +113,7 @@ class KnowledgeBase:
         found: dict[str, Path] = {}
         sources: list[str] = []
         failed: list[Failure] = []
-        for path in map(_absolute, paths):
+        for path in map(absolute, paths):
             if not path.exists():
                 raise InputError(f"{path}: no such file or folder")
             sources.append(str(path))
@@ -172,7 +172,7 @@ class KnowledgeBase:
 
         Returns the paths of the documents. Raises NotFoundError if there is nothing.
         """
-        return self.store.remove(str(_absolute(path)))
+        return self.store.remove(str(absolute(path)))
 
     def documents(self) -> list[Document]:
         """All documents in order of their paths."""
@@ -313,7 +313,8 @@ def _content(path: Path, former: Document | None) -> _File | None:
     return _File(str(path), data, digest, stat.st_mtime_ns)
 
 
-def _absolute(path: Path | str) -> Path:
+def absolute(path: Path | str) -> Path:
+    """The path by which the base knows a file: absolute, without links."""
     return Path(path).expanduser().resolve()
 
 
