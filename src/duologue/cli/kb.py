@@ -41,7 +41,7 @@ BaseOption = Annotated[
 _MIB = 2**20
 
 
-def kb(
+def kb(  # noqa: PLR0913 - the options of a command are its parameters
     action: Annotated[Action, typer.Argument(help="What to do.")],
     texts: Annotated[
         list[str] | None,
@@ -104,9 +104,9 @@ def kb(
 
 def base_folder(folder: Path | None) -> Path:
     """Where the knowledge base is."""
-    from duologue.server.options import data_folder
+    from duologue.storage.knowledge import default_folder
 
-    return data_folder() / "knowledge" if folder is None else folder.expanduser()
+    return default_folder() if folder is None else folder.expanduser()
 
 
 def open_base(

@@ -1,5 +1,6 @@
 """A knowledge base on disk: documents in passages, the index of their words, their embeddings.
 
+default_folder  where it is unless somebody says otherwise
 KnowledgeStore  a folder with one SQLite file, and the encoded passages in a MemoryCache
 Document        what was added
 StoredPassage   a passage with its document
@@ -11,6 +12,7 @@ each is named after what it was made from, and what is missing is encoded again.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -78,6 +80,12 @@ SCHEMA = Schema(
         ),
     ),
 )
+
+
+def default_folder() -> Path:
+    """$XDG_DATA_HOME/duologue/knowledge, or its usual place."""
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home).expanduser() / "duologue" / "knowledge"
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,6 @@ class _Asked:
             coverage=self.coverage(f"{passage.heading} {passage.text}"),
             sentence=self.coverage(around),
             margin=(hit.words - most) / max(hit.words, most, 1e-9),
-            similarity=hit.similarity,
         )
 
 

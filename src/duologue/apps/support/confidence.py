@@ -21,12 +21,11 @@ THRESHOLD = 0.5
 class Signs:
     """All are about 0..1, but for log-probabilities, which are natural.
 
-    span       mean log-probability of the tokens of the answer; 0 of a whole sentence
-    against    log-probability of the answer less that of no answer, between -10 and 10; likewise
-    coverage   share of the question, weighted by rarity, that stands in the passage
-    sentence   the same for the sentence, its headings included
-    margin     how far the passage's score is above the next one's
-    similarity  cosine of the embeddings
+    span      mean log-probability of the tokens of the answer; 0 of a whole sentence
+    against   log-probability of the answer less that of no answer, between -10 and 10; likewise
+    coverage  share of the question, weighted by rarity, that stands in the passage
+    sentence  the same for the sentence, its headings included
+    margin    how much better the passage's words fit than the next one's, -1..1
     """
 
     span: float
@@ -34,7 +33,6 @@ class Signs:
     coverage: float
     sentence: float
     margin: float
-    similarity: float
 
 
 @dataclass(frozen=True)
@@ -52,5 +50,5 @@ class Calibration:
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, total))))
 
 
-SPAN = Calibration((1.0, 0.3, 2.0, 1.0, 0.5, 0.0), -1.5)
-SENTENCE = Calibration((0.0, 0.0, 2.0, 3.0, 0.5, 0.0), -3.0)
+SPAN = Calibration((1.0, 0.3, 2.0, 1.0, 0.5), -1.5)
+SENTENCE = Calibration((0.0, 0.0, 2.0, 3.0, 0.5), -3.0)
