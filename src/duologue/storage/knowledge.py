@@ -160,7 +160,7 @@ class KnowledgeStore:
     @cached_property
     def memories(self) -> MemoryCache:
         """Encoded passages, each named after its hash."""
-        return MemoryCache(self.folder / MEMORIES, self._memory_bytes)
+        return MemoryCache(self.folder / MEMORIES, self._memory_bytes, is_lazy=True)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -204,11 +204,13 @@ class KnowledgeStore:
                 # What was deleted stays in the index until its parts are merged.
                 connection.execute("INSERT INTO words (words) VALUES ('optimize')")
             connection.execute("UPDATE changes SET number = number + 1")
-        if num_gone:
-            self.scrub()
+        self.scrub()
 
     def scrub(self) -> None:
-        """Take off the disk whatever belongs to no passage of the base any more."""
+        """Take off the disk whatever belongs to no passage of the base any more.
+
+        Part of every change; a process that died may have left something to do.
+        """
         self._file.scrub()
         if (self.folder / MEMORIES).is_dir():
             self.memories.sweep(self._known)
@@ -234,6 +236,11 @@ class KnowledgeStore:
         kept = {inside} if covering else set()
         self.change((), documents, left_out, [path for path in gone_sources if path not in kept])
         return documents
+
+    def forget_unless_known(self, passage_hash: str) -> None:
+        """Drop the memory of a passage that was removed while somebody encoded it."""
+        if not self._known([passage_hash]):
+            self.memories.erase([passage_hash])
 
     def _known(self, hashes: list[str]) -> set[str]:
         found: set[str] = set()

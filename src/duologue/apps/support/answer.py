@@ -216,7 +216,7 @@ def _memory(
     room = base.runtime.config.max_positions - memory.num_tokens
     kept: list[Memory] = []
     for passage in passages:
-        part = base.encoder.passage(passage).memory
+        part = base.encoded(passage).memory
         assert part is not None  # the model answers
         room -= part.num_tokens
         if room < 0:

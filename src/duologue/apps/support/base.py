@@ -21,13 +21,13 @@ import numpy as np
 
 from duologue.apps.support.answer import ask
 from duologue.apps.support.confidence import THRESHOLD
-from duologue.apps.support.memories import Encoder, Question
+from duologue.apps.support.memories import Encoded, Encoder, Question
 from duologue.apps.support.passages import PASSAGE_TOKENS, Passage, split
 from duologue.apps.support.readers import MAX_FILE_BYTES, SUFFIXES, find_files, read_file
 from duologue.apps.support.retrieval import Hit, Retriever
 from duologue.apps.support.spans import Pieces
 from duologue.apps.support.terms import query, telling_terms, terms
-from duologue.errors import DataError, InputError
+from duologue.errors import ConfigError, DataError, InputError
 from duologue.runtime import Runtime, check_text
 from duologue.storage.knowledge import (
     Document,
@@ -191,7 +191,7 @@ class KnowledgeBase:
                     plan.unchanged.append(name)
                     continue
                 sections = read_file(path, document.data)
-            except DataError as error:
+            except (DataError, ConfigError) as error:
                 plan.failed.append(Failure(name, _without_path(error)))
                 continue
             except OSError as error:
@@ -236,6 +236,8 @@ class KnowledgeBase:
             )
         if documents or gone or new_sources:
             self.store.change(documents, gone, new_sources, lost_sources)
+        else:
+            self.store.scrub()
         return Changes(
             added=tuple(plan.added),
             changed=tuple(plan.changed),
@@ -283,6 +285,14 @@ class KnowledgeBase:
             embedding = question.encoded.embedding
             return self.retriever.find(base, question.text, embedding, limit)
 
+    def encoded(self, passage: Passage) -> Encoded:
+        """A passage as the model reads it, which is encoded again if its memory was dropped."""
+        before = self.encoder.num_encoded
+        encoded = self.encoder.passage(passage)
+        if self.encoder.num_encoded != before:
+            self.store.forget_unless_known(passage.hash)
+        return encoded
+
     def rarity(self, question: str) -> dict[str, float]:
         """How rare the telling terms of a question are in the base: the weights that BM25 has."""
         with self.store.reading() as base:
@@ -318,6 +328,8 @@ def absolute(path: Path | str) -> Path:
     return Path(path).expanduser().resolve()
 
 
-def _without_path(error: DataError) -> str:
+def _without_path(error: DataError | ConfigError) -> str:
+    if not isinstance(error, DataError):
+        return str(error)
     where = f"line {error.line}: " if error.line is not None else ""
     return where + str(error).partition(": ")[2]

@@ -51,4 +51,4 @@ class Calibration:
 
 
 SPAN = Calibration((1.0, 0.3, 2.0, 1.0, 0.5), -1.5)
-SENTENCE = Calibration((0.0, 0.0, 2.0, 3.0, 0.5), -3.0)
+SENTENCE = Calibration((0.0, 0.0, 3.582, 4.293, 1.861), -3.927)

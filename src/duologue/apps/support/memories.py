@@ -69,12 +69,14 @@ class Encoder:
         self._memories = memories
         self._store = _Store(runtime)
         self.can_answer = "answer" in runtime.config.tasks
+        self.num_dimensions = runtime.config.d_model
         self.num_encoded = 0  # passages that had to be read
 
     @property
     def model(self) -> str:
-        """The fingerprint of the model."""
-        return self._runtime.fingerprint
+        """Names the model and how it reads passages."""
+        fingerprint = self._runtime.fingerprint
+        return fingerprint if self.can_answer else f"{fingerprint} alone"
 
     def passage(self, passage: Passage) -> Encoded:
         """A passage as the model reads it, from disk if it is there.

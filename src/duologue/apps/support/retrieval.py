@@ -103,7 +103,8 @@ class Retriever:
             rows = base.embeddings(self._encoder.model)
             ids = np.array([idx for idx, _ in rows], dtype=np.int64)
             data = b"".join(embedding for _, embedding in rows)
-            raw = np.frombuffer(data, np.float16).astype(np.float32).reshape(len(ids), -1)
+            shape = len(ids), self._encoder.num_dimensions
+            raw = np.frombuffer(data, np.float16).astype(np.float32).reshape(shape)
             centre, turn = spread(raw)
             self._table = Table(number, ids, _turned(raw, centre, turn), centre, turn)
             return self._table

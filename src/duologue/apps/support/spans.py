@@ -34,7 +34,7 @@ class Pieces:
         self.bytes_of = [tokenizer.token_bytes(idx) for idx in range(tokenizer.vocab_size)]
         self._ids: defaultdict[bytes, list[int]] = defaultdict(list)
         for idx, piece in enumerate(self.bytes_of):
-            if piece:
+            if piece and 0 not in piece:  # NUL parts texts
                 self._ids[piece].append(idx)
         self._lengths = sorted({len(piece) for piece in self._ids})
 
