@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from duologue.apps import transcribe as speech
+    from duologue.apps.support import KnowledgeBase
+    from duologue.storage.knowledge import KnowledgeStore
 
 __all__ = ["PRETRAINED", "Conversation", "Model", "load", "model_folder", "shipped_models"]
 
@@ -215,6 +217,19 @@ class Model:
     def intent(self, text: str, label_set: str) -> Result:
         """The likeliest label of one of `config.label_sets`, with probabilities."""
         return intent.intent(self._runtime, text, label_set)
+
+    def knowledge_base(self, base: Path | str | KnowledgeStore) -> KnowledgeBase:
+        """The documents in a folder, to ask this model about; see apps.support.
+
+        base  the folder, which is made if it is not there; or an open store of your own settings
+
+        Raises StorageError for a folder that cannot be used.
+        """
+        from duologue.apps.support import KnowledgeBase  # here: most programs have no documents
+        from duologue.storage.knowledge import KnowledgeStore
+
+        store = base if isinstance(base, KnowledgeStore) else KnowledgeStore(Path(base))
+        return KnowledgeBase(store, self._runtime)
 
     # --- dialogue ----------------------------------------------------------------------------
 

@@ -34,6 +34,8 @@ COMMANDS = (
     "transcribe",
     "sentiment",
     "intent",
+    "ask",
+    "kb",
     "evaluate",
     "bench",
     "info",
