@@ -157,12 +157,18 @@ class Checks:
     trimmed_turns     earlier turns that were dropped from the memory to make room
     repetition        the text repeats a phrase to no purpose
     source_split      pieces of sentences so long that they were read one piece at a time
+    uncovered         of a translation: source spans that it does not say; how likely that is
+    invented          of a translation: spans of its text that the source does not say; the same
+    wrong_language    of a translation: spans of its text in another language than was asked for
     """
 
     source_truncated: tuple[Span, ...] = ()
     trimmed_turns: int = 0
     repetition: bool = False
     source_split: tuple[Span, ...] = ()
+    uncovered: tuple[Span, ...] = ()
+    invented: tuple[Span, ...] = ()
+    wrong_language: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)

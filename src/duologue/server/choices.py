@@ -184,7 +184,7 @@ async def answers(
 ) -> None:
     """Run all choices to their ends; each draws with a seed of its own.
 
-    Raises what run_job raises, and ApiError (timeout).
+    Raises what jobs.run_job raises, and ApiError (timeout).
     """
     first, *others = choices
     read: asyncio.Future[Memory] = asyncio.get_running_loop().create_future()
