@@ -217,8 +217,7 @@ class Engine:
         self._scheduler.run(request)
         if request.reached_memory is None:
             return []
-        memory, admitted_s = request.reached_memory, request.admitted_s
-        return [Progress(request.request_id, memory=memory, admitted_s=admitted_s)]
+        return [request.progress(memory=request.reached_memory)]
 
     def _decode(self) -> list[Progress]:
         running = [(request, request.search) for request in self._scheduler.running]
@@ -240,17 +239,14 @@ class Engine:
             if finished is not None:
                 self._scheduler.finish(request)
                 finished = replace(finished, memory=request.reached_memory)
-            admitted_s = request.admitted_s
-            step = Progress(request.request_id, ids, tail, finished, admitted_s=admitted_s)
-            progress.append(step)
+            progress.append(request.progress(ids, tail, finished))
         return progress
 
     def _ended(self, request: Request, reason: FinishReason, problem: str = "") -> Progress:
         """The last progress of a request that is ended from outside, with what there is so far."""
         best = request.best_so_far(reason)
         rest = best.ids[len(request.committed_ids) :]
-        finished = Finished((best,), problem=problem)
-        return Progress(request.request_id, rest, (), finished, admitted_s=request.admitted_s)
+        return request.progress(rest, finished=Finished((best,), problem=problem))
 
     def _deliver(self, progress: list[Progress]) -> None:
         for item in progress:

@@ -44,6 +44,8 @@ _PAGE_POLICY = (
     "font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
+# Proxies say for whom they ask; then not only this machine can reach the server.
+_FORWARDED = {"forwarded", "x-forwarded-for"}
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
@@ -178,6 +180,11 @@ class Guard:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         if is_loopback(self._options.host) and name.lower() not in self._hosts:
             return ApiError("forbidden", "the Host header does not name this machine")
+        if not self._service.needs_key and _FORWARDED & set(headers):
+            problem = (
+                "a server without keys serves no proxy: make one with duologue keys create NAME"
+            )
+            return ApiError("forbidden", problem)
         origin = headers.get("origin")
         if origin is not None and origin not in self._options.allow_origins:
             try:
