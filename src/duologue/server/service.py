@@ -9,6 +9,7 @@ Methods are for the thread of the event loop; whatever may block is done on othe
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -34,6 +35,7 @@ from duologue.server.metrics import Metrics
 from duologue.server.replies import Ending, RunningReply
 from duologue.storage.conversations import Conversations
 from duologue.storage.database import Database
+from duologue.storage.interrupted import note_interrupted
 from duologue.storage.keys import Keys
 from duologue.storage.memory_cache import MemoryCache
 from duologue.types import Result
@@ -105,6 +107,7 @@ class Service:
             memories = Memories(model, runtime, self.cache)
             bridge = Bridge(runtime.engine, loop)
             self.models[name] = ServedModel(name, model, runtime, bridge, memories)
+        self.later(note_interrupted, self._database, int(1000 * time.time()))
         if self.cache is not None:
             self.later(self.cache.sweep, self.conversations.known_hashes)
         self.metrics.watch(self)
