@@ -89,7 +89,7 @@ async def authenticate(
 ) -> Access:
     """Whom a key belongs to. Raises ApiError: unauthorized, forbidden, or rate_limited."""
     service: Service = connection.app.state.service
-    if not service.needs_key:
+    if not await service.demands_key():
         access = Access(LOCAL, frozenset(SCOPES))
     else:
         key = await service.stored(service.keys.verify, secret) if secret else None

@@ -42,6 +42,7 @@ from duologue.types import Result
 
 T = TypeVar("T")
 P = ParamSpec("P")
+KEY_LOOK_S = 1.0
 _STORE_THREADS, _WORK_THREADS = 8, 16
 
 
@@ -69,7 +70,7 @@ class Service:
 
     runtimes   by name; the first is used where a request names none
     cache      of encoded memories on disk; None: there is none
-    needs_key  whether requests must bring a key
+    needs_key  whether requests must bring a key from the start on; see demands_key
     """
 
     def __init__(
@@ -81,7 +82,8 @@ class Service:
         needs_key: bool = False,
     ) -> None:
         self.limits = limits or Limits()
-        self.needs_key = needs_key
+        self._needs_key = needs_key
+        self._next_look_s = 0.0
         self.conversations = Conversations(database)
         self.keys = Keys(database)
         self.cache = cache
@@ -131,6 +133,17 @@ class Service:
         for executor in (self._workers, self._store, self._saver):
             await asyncio.to_thread(executor.shutdown)
         self._database.close()
+
+    async def demands_key(self) -> bool:
+        """Whether a request must bring a key.
+
+        Where there was none yet, it is looked for at most once in KEY_LOOK_S. A server that has
+        seen one stays closed, even if all are revoked.
+        """
+        if not self._needs_key and (now_s := time.monotonic()) >= self._next_look_s:
+            self._next_look_s = now_s + KEY_LOOK_S
+            self._needs_key = await self.stored(self.keys.has_any)
+        return self._needs_key
 
     # --- work --------------------------------------------------------------------------------
 
