@@ -80,7 +80,7 @@ def _runtimes(options: ServeOptions) -> dict[str, Runtime]:
 
 def _needs_key(keys: Keys, host: str) -> bool:
     """Whether requests must bring a key: where there are keys, and on any address but loopback."""
-    has_keys = any(key.revoked_ms is None for key in keys.list())
+    has_keys = keys.has_any()
     if not has_keys and not is_loopback(host):
         raise ConfigError(
             f"{host} can be reached from other machines, and there is no key yet: make one with "

@@ -99,7 +99,7 @@ async def authenticate(
     service: Service = connection.app.state.service
     if service.is_stopping:
         raise OverloadedError("the server is going down", 1.0)
-    if not service.needs_key:
+    if not await service.demands_key():
         access = Access(LOCAL, frozenset(SCOPES))
     else:
         key = await service.stored(service.keys.verify, secret) if secret else None
