@@ -143,7 +143,7 @@ class Stopped(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """memory_bytes: what the keys and values of all its conversations and replies take now."""
+    """memory_bytes: what its weights, and keys and values of all conversations and replies take now."""
 
     name: str
     family: str
