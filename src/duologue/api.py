@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from duologue.apps import transcribe as speech
+    from duologue.apps.support import KnowledgeBase
+    from duologue.storage.knowledge import KnowledgeStore
 
 __all__ = ["PRETRAINED", "Conversation", "Model", "load", "model_folder", "shipped_models"]
 
@@ -153,14 +155,16 @@ class Model:
         to: str | None = None,
         from_: str | None = None,
         options: Options | None = None,
+        check: bool = True,
     ) -> Result:
         """Translate a text of any length, line by line; see apps.translate.
 
         to       language code; None where the model has but one target
         from_    language code; needed if the model has to be told what it reads, else checked
         options  None: options("translate")
+        check    look for what is missing or too much, and decode such pieces again
         """
-        return translate.translate_batch(self._runtime, [text], to, from_, options)[0]
+        return self.translate_batch([text], to, from_, options, check)[0]
 
     def translate_batch(
         self,
@@ -168,9 +172,19 @@ class Model:
         to: str | None = None,
         from_: str | None = None,
         options: Options | None = None,
+        check: bool = True,
     ) -> list[Result]:
         """Translate many texts together, which is faster than one by one; results in order."""
-        return translate.translate_batch(self._runtime, texts, to, from_, options)
+        return translate.translate_batch(self._runtime, texts, to, from_, options, check)
+
+    def check_translation(
+        self, source: str, translation: str, to: str, from_: str | None = None
+    ) -> Checks:
+        """What a translation from elsewhere leaves out, adds or repeats; see apps.translate.check.
+
+        to, from_  language codes; from_ None: guessed
+        """
+        return translate.check(self._runtime, source, translation, to, from_)
 
     def summarize(self, text: str, options: Options | None = None) -> Result:
         """The gist of a text; options None: options("summarize")."""
@@ -215,6 +229,19 @@ class Model:
     def intent(self, text: str, label_set: str) -> Result:
         """The likeliest label of one of `config.label_sets`, with probabilities."""
         return intent.intent(self._runtime, text, label_set)
+
+    def knowledge_base(self, base: Path | str | KnowledgeStore) -> KnowledgeBase:
+        """The documents in a folder, to ask this model about; see apps.support.
+
+        base  the folder, which is made if it is not there; or an open store of your own settings
+
+        Raises StorageError for a folder that cannot be used.
+        """
+        from duologue.apps.support import KnowledgeBase  # here: most programs have no documents
+        from duologue.storage.knowledge import KnowledgeStore
+
+        store = base if isinstance(base, KnowledgeStore) else KnowledgeStore(Path(base))
+        return KnowledgeBase(store, self._runtime)
 
     # --- dialogue ----------------------------------------------------------------------------
 

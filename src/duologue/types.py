@@ -157,12 +157,18 @@ class Checks:
     trimmed_turns     earlier turns that were dropped from the memory to make room
     repetition        the text repeats a phrase to no purpose
     source_split      pieces of sentences so long that they were read one piece at a time
+    uncovered         of a translation: source spans that it does not say; how likely that is
+    invented          of a translation: spans of its text that the source does not say; the same
+    wrong_language    of a translation: spans of its text in another language than was asked for
     """
 
     source_truncated: tuple[Span, ...] = ()
     trimmed_turns: int = 0
     repetition: bool = False
     source_split: tuple[Span, ...] = ()
+    uncovered: tuple[Span, ...] = ()
+    invented: tuple[Span, ...] = ()
+    wrong_language: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,12 +180,39 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Citation:
+    """A passage of a knowledge base that an answer comes from, or that is nearest to a question.
+
+    document    path of the document
+    heading     the path of headings above the passage; may be empty
+    passage     number of the passage in the base
+    text        the passage
+    start, end  what was used, in characters of `text`, end excluded; equal: nothing
+    sentence    the sentences around that; of a passage that was not used, its beginning
+    score       how well it fits the question: 1 is the best there can be
+    """
+
+    document: str
+    heading: str
+    passage: int
+    text: str
+    start: int
+    end: int
+    sentence: str
+    score: float
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished reply, translation or label, with what a program needs to judge it.
 
-    confidence     geometric mean of the token probabilities, or the probability of the label
+    confidence     geometric mean of the token probabilities, or the probability of the label; of
+                   an answer from documents, the probability that it is right
     probabilities  every label with its probability (they sum to 1); empty for free text
     evidence       source spans that the decoder attended to most, best first
+    citations      of an answer from documents: the passages that it comes from, or if it was
+                   declined, the nearest ones
+    declined       the documents do not say, and `text` says so
     """
 
     text: str
@@ -190,6 +223,8 @@ class Result:
     alternatives: tuple[Alternative, ...] = ()
     probabilities: dict[str, float] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
+    citations: tuple[Citation, ...] = ()
+    declined: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON-ready values; one of these is one line of `--json`."""

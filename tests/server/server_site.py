@@ -133,13 +133,13 @@ class Site:
 Start = Callable[..., Site]
 
 
-def start_site(options: ServeOptions) -> Site:
+def start_site(options: ServeOptions, telemetry: Any = None) -> Site:
     """A server on a free port; it takes requests by the time this returns."""
     service = open_service(options)
     (runtime,) = service._runtimes.values()
     gate = Gate(runtime.engine)
     listener = listen(options)
-    server = Server(make_app(service, options), service, options)
+    server = Server(make_app(service, options, telemetry), service, options)
     started, is_stopping = threading.Event(), threading.Event()
     drain = service.drain
 

@@ -218,6 +218,22 @@ def test_every_answer_has_headers_that_keep_browsers_careful(site: Site) -> None
         assert "server" not in answer.headers
 
 
+def test_a_browser_keeps_the_page_as_long_as_it_is_the_same(site: Site) -> None:
+    client = site.client()
+    for path in ("/", "/js/app.js"):
+        whole = client.get(path)
+        assert whole.status_code == 200
+        assert whole.headers["cache-control"] == "no-cache"
+        tag = whole.headers["etag"]
+        same = client.get(path, headers={"If-None-Match": tag})
+        assert (same.status_code, same.content) == (304, b"")
+        assert (same.headers["cache-control"], same.headers["etag"]) == ("no-cache", tag)
+        # It would replace the policy that the page was kept with.
+        assert "content-security-policy" not in same.headers
+        assert client.get(path, headers={"If-None-Match": '"other"'}).content == whole.content
+    assert client.get("/nothing.js").headers["cache-control"] == "no-store"
+
+
 def test_a_conversation_in_a_url_of_another_language_is_not_found(site: Site) -> None:
     client = site.client()
     for name in ("对话", "a b", "%00", "..", "conv_" + "x" * 50):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import random
-import re
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from server_process import Run
 from server_site import (
     LONG,
     SHORT,
@@ -27,9 +25,6 @@ from server_site import (
     streaming,
     texts,
 )
-
-PROCESS = Path(__file__).with_name("server_process.py")
-
 
 # --- in this process -----------------------------------------------------------------------------
 
@@ -122,51 +117,6 @@ def test_a_stop_lets_replies_end_and_takes_nothing_new(start: Start) -> None:
 
 
 # --- in a process of its own ---------------------------------------------------------------------
-
-
-class Process:
-    """`duologue serve` as a process."""
-
-    def __init__(self, folder: Path, data: Path, pace_s: float, *options: str) -> None:
-        command = [sys.executable, str(PROCESS), str(pace_s), "--port", "0", "--threads", "1"]
-        command += ["--model", str(folder), "--data", str(data), *options]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        found = re.fullmatch(r"duologue: listening on (http://127\.0\.0\.1:\d+)\n", line)
-        assert found is not None, line + self.process.stderr.read()
-        self.client = httpx.Client(base_url=found[1], timeout=WAIT_S)
-
-    def end(self, number: int) -> tuple[int, str]:
-        """Send a signal and wait; exit code and what was written to stderr."""
-        self.process.send_signal(number)
-        return self.wait()
-
-    def wait(self) -> tuple[int, str]:
-        _, written = self.process.communicate(timeout=WAIT_S)
-        return self.process.returncode, written
-
-
-Run = Callable[..., Process]
-
-
-@pytest.fixture
-def run(
-    tiny_model_folder: Callable[..., Path], tmp_path: Path, database: str | None
-) -> Iterator[Run]:
-    started: list[Process] = []
-    where = ("--database", database) if database is not None else ()
-
-    def make(pace_s: float = 0.0, *options: str) -> Process:
-        folder = tiny_model_folder("transformer")
-        started.append(Process(folder, tmp_path / "data", pace_s, *where, *options))
-        return started[-1]
-
-    yield make
-    for one in started:
-        one.client.close()
-        if one.process.poll() is None:
-            one.end(signal.SIGKILL)
 
 
 def test_sigterm_during_a_stream_lets_it_end_and_exits_0(run: Run) -> None:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duologue.api import Model, load
-from duologue.apps import translate as translate_module
 from duologue.apps.translate import OPTIONS, split
+from duologue.apps.translate import pieces as pieces_module
 from duologue.engine.engine import Engine
 from duologue.errors import EngineError, InputError
 from duologue.explain import has_loop
@@ -122,7 +122,7 @@ def test_lines_and_their_breaks_stay_where_they_are(model: Model) -> None:
 def test_sentences_of_a_line_are_joined_as_the_language_does(
     model: Model, monkeypatch: pytest.MonkeyPatch, to: str, blank: str
 ) -> None:
-    monkeypatch.setattr(translate_module, "PIECE_TOKENS", 8)
+    monkeypatch.setattr(pieces_module, "PIECE_TOKENS", 8)
     one = model.translate("hello how are you.", to, options=GREEDY).text
     two = model.translate("what time?", to, options=GREEDY).text
     assert pieces_of(model, "hello how are you. what time?") == [

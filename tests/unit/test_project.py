@@ -25,7 +25,8 @@ RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 8
 # What is over a budget on purpose, and why.
 GRANTED = {
-    "cli/evaluate.py::evaluate": "the options of a command are its parameters",
+    "cli/chat.py::chat": "the options of a command are its parameters",
+    "cli/evaluate.py::evaluate": "the same",
     "cli/generate.py::generate": "the same",
     "cli/transcribe.py::transcribe": "the same",
     "cli/serve.py::serve": "the same",

@@ -82,6 +82,8 @@ def warn(result: Result, where: str = "") -> None:
         problems.append(f"the memory is full; {turns} earlier turns were forgotten")
     if result.finish_reason == "length":
         problems.append("the answer reached its length limit and is cut")
+    if result.finish_reason == "abort":
+        problems.append("the answer was ended early and is cut")
     for problem in problems:
         print(f"duologue: warning: {where}{problem}", file=sys.stderr)
 

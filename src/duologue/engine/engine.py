@@ -2,7 +2,7 @@
 
     add      queue a request             step     encode some, then one decoding step for all
     abort    end it at the next step     stream   the progress of one request as it comes
-    generate, generate_batch             run to the end
+    generate, generate_batch, finish_all run to the end
     inbox, collect                       the progress of many requests together
 
 Any thread may call anything. There is no thread of the engine's own: whoever waits for progress
@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
-from itertools import count, islice
+from itertools import count
 from typing import TYPE_CHECKING
 
 from duologue.engine.request import (
@@ -149,7 +149,7 @@ class Engine:
         left: list[Progress] = []
         progress: list[Progress] = []
         try:
-            left = self._leave_and_join()
+            left = self._leave_and_join(begun_s)
             progress += self._encode()
             progress += self._decode()
         except BaseException:
@@ -166,7 +166,7 @@ class Engine:
                 self._scheduler.pace.record(self._delivered_s - begun_s, num_ended)
         return left + progress
 
-    def _leave_and_join(self) -> list[Progress]:
+    def _leave_and_join(self, now_s: float) -> list[Progress]:
         """Who leaves is told at once, so that its memory is free for those that join."""
         with self._turns.lock:
             left = [self._ended(r, "abort") for r in self._scheduler.drop_aborted()]
@@ -178,7 +178,7 @@ class Engine:
                     f"the request needs up to {request.num_bytes:,} bytes: memories that are held "
                     "elsewhere leave too few in the pool",
                 )
-                for request in self._scheduler.admit()
+                for request in self._scheduler.admit(now_s)
             ]
             self._deliver(stuck)
         return left + stuck
@@ -217,7 +217,8 @@ class Engine:
         self._scheduler.run(request)
         if request.reached_memory is None:
             return []
-        return [Progress(request.request_id, memory=request.reached_memory)]
+        memory, admitted_s = request.reached_memory, request.admitted_s
+        return [Progress(request.request_id, memory=memory, admitted_s=admitted_s)]
 
     def _decode(self) -> list[Progress]:
         running = [(request, request.search) for request in self._scheduler.running]
@@ -239,14 +240,17 @@ class Engine:
             if finished is not None:
                 self._scheduler.finish(request)
                 finished = replace(finished, memory=request.reached_memory)
-            progress.append(Progress(request.request_id, ids, tail, finished))
+            admitted_s = request.admitted_s
+            step = Progress(request.request_id, ids, tail, finished, admitted_s=admitted_s)
+            progress.append(step)
         return progress
 
     def _ended(self, request: Request, reason: FinishReason, problem: str = "") -> Progress:
         """The last progress of a request that is ended from outside, with what there is so far."""
         best = request.best_so_far(reason)
         rest = best.ids[len(request.committed_ids) :]
-        return Progress(request.request_id, rest, finished=Finished((best,), problem=problem))
+        finished = Finished((best,), problem=problem)
+        return Progress(request.request_id, rest, (), finished, admitted_s=request.admitted_s)
 
     def _deliver(self, progress: list[Progress]) -> None:
         for item in progress:
@@ -358,28 +362,41 @@ class Engine:
         options: Options,
         constraints: Constraints = FREE,
     ) -> list[Finished]:
-        """Decode many (memory, prefix) pairs together; results in their order.
+        """Decode many (memory, prefix) pairs in the same way; see finish_all."""
+        return self.finish_all(
+            (memory, Prompt(tuple(ids), options, constraints=constraints))
+            for memory, ids in sources
+        )
 
-        Sources are drawn only when there is room for them, so that a generator of them can encode
+    def finish_all(self, prompts: Iterable[tuple[Memory, Prompt]]) -> list[Finished]:
+        """Decode many prompts together; results in their order.
+
+        Prompts are drawn only when there is room for them, so that a generator of them can encode
         as it goes and a long list never has all of its memories at once.
         """
         finished: dict[int, Finished] = {}
-        order: list[int] = []
+        rows: dict[int, int] = {}
+        num_rows = 0
         inbox = self.inbox()
-        room = max(1, self._options.max_rows // options.num_rows)
-        remaining = iter(sources)
+        remaining = iter(prompts)
         try:
             while True:
-                for memory, ids in islice(remaining, room + len(finished) - len(order)):
-                    number = self.add(memory, ids, options, constraints=constraints, inbox=inbox)
-                    order.append(number)
-                if len(finished) == len(order):
-                    return [finished[request_id] for request_id in order]
+                while num_rows < self._options.max_rows:
+                    drawn = next(remaining, None)
+                    if drawn is None:
+                        break
+                    memory, prompt = drawn
+                    number = self.add(memory, *prompt[:3], constraints=prompt[3], inbox=inbox)
+                    rows[number] = prompt.options.num_rows
+                    num_rows += rows[number]
+                if len(finished) == len(rows):
+                    return [finished[request_id] for request_id in rows]
                 for progress in self.collect(inbox):
                     if progress.finished is not None:
                         finished[progress.request_id] = progress.finished
+                        num_rows -= rows[progress.request_id]
         finally:
-            for request_id in set(order) - set(finished):
+            for request_id in set(rows) - set(finished):
                 self._unsubscribe(request_id)
 
     # --- invariants --------------------------------------------------------------------------

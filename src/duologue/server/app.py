@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from duologue import __version__
@@ -31,6 +33,9 @@ from duologue.server.routes import (
 from duologue.server.security import Guard
 from duologue.server.service import Service
 
+if TYPE_CHECKING:
+    from duologue.server.telemetry import Telemetry
+
 ROUTERS: tuple[APIRouter, ...] = (
     conversations.router,
     tasks.router,
@@ -42,19 +47,35 @@ ROUTERS: tuple[APIRouter, ...] = (
     reference.router,
 )
 PAGE = Path(__file__).parent / "web"
+# FastAPI's own spans and logs hold queries and messages of exceptions, which is what people said.
+_NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
-def make_app(service: Service, options: ServeOptions | None = None) -> FastAPI:
-    """The application. It starts the service, and closes it at its end."""
+class PageFiles(StaticFiles):
+    """Files of the page: browsers keep them, and ask each time whether they are still the same."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """See Starlette."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def make_app(
+    service: Service, options: ServeOptions | None = None, telemetry: Telemetry | None = None
+) -> FastAPI:
+    """The application. It starts the service, and closes it and the telemetry at its end."""
     options = options or ServeOptions()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        service.start()
+        service.start(telemetry.bridge if telemetry is not None else None)
         try:
             yield
         finally:
             await service.close()
+            if telemetry is not None:
+                await telemetry.close()
 
     app = FastAPI(
         title="Duologue",
@@ -62,6 +83,7 @@ def make_app(service: Service, options: ServeOptions | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # these pages would load scripts from elsewhere: see routes/reference.py
         redoc_url=None,
+        telemetry=_NO_TELEMETRY,
         responses={"4XX": {"model": schemas.Error}, "5XX": {"model": schemas.Error}},
     )
     app.state.service = service
@@ -77,8 +99,10 @@ def make_app(service: Service, options: ServeOptions | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type"],
         )
     app.add_middleware(Guard, service=service, options=options)
+    if telemetry is not None:
+        app.add_middleware(telemetry.middleware)
     for router in ROUTERS:
         app.include_router(router)
     if PAGE.is_dir():
-        app.mount("/", StaticFiles(directory=PAGE, html=True))
+        app.mount("/", PageFiles(directory=PAGE, html=True))
     return app

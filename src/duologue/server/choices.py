@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 from duologue.conversation import Conversation
 from duologue.conversation.reply import Writer
@@ -21,7 +22,8 @@ from duologue.explain import token_confidences
 from duologue.runtime import check_text
 from duologue.server.bridge import Job
 from duologue.server.errors import ApiError
-from duologue.server.jobs import run_job
+from duologue.server.jobs import made, submitted
+from duologue.server.replies import JOIN_S
 from duologue.server.service import ServedModel, Service, servable
 from duologue.types import Commit, Options, Turn
 
@@ -39,7 +41,7 @@ class Question:
 class Choice:
     """One answer on its way.
 
-    on_text        is called with each piece of text that is final
+    on_text        is called with text that is final; pieces that come soon after others are joined
     with_logprobs  of what was said; then the model goes on after a stop text, unseen
 
     text           what is final, up to a stop text
@@ -59,13 +61,16 @@ class Choice:
         self.finish_reason: str | None = None
         self.num_tokens = 0
         self.logprobs: tuple[tuple[str, float], ...] = ()
-        self.is_cut = asyncio.Event()
+        self.is_cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._served = served
         self._stops = tuple(stops)
         self._longest = max(map(len, stops), default=1)
         self._writer = Writer(served.runtime.tokenizer)
         self._on_text = on_text
         self._with_logprobs = with_logprobs
+        self._num_told = 0  # characters that were passed on
+        self._next_s = 0.0  # when more may be
+        self._timer: asyncio.TimerHandle | None = None
 
     def receive(self, progress: Progress) -> None:
         """Digest a progress; a stop text ends the choice at once."""
@@ -80,8 +85,9 @@ class Choice:
         """The engine is done with it."""
         best = finished.best
         if self.finish_reason is None:
-            self._tell(self._writer.delivered)
+            self.text = self._writer.delivered
             self.finish_reason = best.finish_reason
+        self._pass_on()
         if self._with_logprobs:
             pieces = token_confidences(self._served.runtime.tokenizer, best)
             ends = accumulate(len(piece) for piece, _ in pieces)
@@ -95,10 +101,11 @@ class Choice:
         first = max(0, len(self.text) - self._longest)
         found = [place for stop in self._stops if (place := said.find(stop, first)) >= 0]
         if found:
-            self._tell(said[: max(min(found), len(self.text))])
+            self.text = said[: max(min(found), len(self.text))]
             self.finish_reason = "stop"
+            self._pass_on()
             if not self._with_logprobs:
-                self.is_cut.set()
+                self.is_cut.set_result(None)
             return
         held = 0
         for stop in self._stops:
@@ -109,9 +116,22 @@ class Choice:
         self._tell(said[: len(said) - held])
 
     def _tell(self, text: str) -> None:
-        new = text[len(self.text) :]
+        self.text = text
+        if self._timer is None and len(text) > self._num_told:
+            loop = asyncio.get_running_loop()
+            if loop.time() >= self._next_s:
+                self._pass_on()
+            else:
+                self._timer = loop.call_at(self._next_s, self._pass_on)
+
+    def _pass_on(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        new = self.text[self._num_told :]
         if new:
-            self.text = text
+            self._num_told = len(self.text)
+            self._next_s = asyncio.get_running_loop().time() + JOIN_S
             self._on_text(new)
 
 
@@ -164,7 +184,7 @@ async def answers(
 ) -> None:
     """Run all choices to their ends; each draws with a seed of its own.
 
-    Raises what run_job raises, and ApiError (timeout).
+    Raises what jobs.run_job raises, and ApiError (timeout).
     """
     first, *others = choices
     read: asyncio.Future[Memory] = asyncio.get_running_loop().create_future()
@@ -180,6 +200,9 @@ async def answers(
 
     with service.place():
         async with service.timed():
+            if not others:  # begun at once
+                await _run(served, question.job, first, receive)
+                return
             tasks = [asyncio.create_task(_run(served, question.job, first, receive))]
             tasks += [asyncio.create_task(other(choice)) for choice in others]
             try:
@@ -193,15 +216,14 @@ async def _run(
     served: ServedModel, job: Job, choice: Choice, receive: Callable[[Progress], None]
 ) -> None:
     """One choice until the model ends it, or a stop text does."""
-    running = asyncio.create_task(run_job(served, job, receive))
-    cut = asyncio.create_task(choice.is_cut.wait())
+    running = submitted(served, job, receive)
     try:
-        await asyncio.wait({running, cut}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {running, choice.is_cut}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
-            choice.end(running.result())
+            choice.end(made(running.result()))
     finally:
         running.cancel()
-        cut.cancel()
 
 
 def _seeded(job: Job, index: int) -> Job:

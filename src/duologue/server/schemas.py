@@ -88,6 +88,9 @@ class ForkPlace(Body):
 
 # --- out -------------------------------------------------------------------------------------
 
+# For the documentation of routes that answer with a stream if they are asked to.
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+
 
 class Conversation(BaseModel):
     """A conversation without its messages."""

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from duologue.errors import OverloadedError
 from duologue.server import errors
 from duologue.server.errors import ApiError
+from duologue.server.metrics import route_of
 from duologue.server.options import ServeOptions
 from duologue.server.service import Service
 from duologue.storage.keys import SCOPES
@@ -168,9 +169,8 @@ class Guard:
             errors.report(error)
             if status == 0:
                 await errors.bug()(scope, receive, answer)
-        route = getattr(scope.get("route"), "path", None) or "other"
         seconds = time.perf_counter() - begun_s
-        self._service.metrics.answered(scope["method"], route, status, seconds)
+        self._service.metrics.answered(*route_of(scope), status, seconds)
 
     def _refusal(self, headers: Headers) -> ApiError | None:
         """Why a request is not even looked at."""
@@ -215,5 +215,6 @@ def _add_headers(start: Message) -> None:
     is_page = headers.get("content-type", "").startswith("text/html")
     for name, value in _HEADERS.items():
         headers[name] = value
-    headers["Content-Security-Policy"] = _PAGE_POLICY if is_page else _DATA_POLICY
+    if start["status"] != 304:  # whose headers would replace those of the page that was kept
+        headers["Content-Security-Policy"] = _PAGE_POLICY if is_page else _DATA_POLICY
     headers.setdefault("Cache-Control", "no-store")

@@ -21,6 +21,7 @@ from typing import ParamSpec, TypeVar, cast
 
 from duologue.api import Model
 from duologue.conversation import Reply
+from duologue.engine.engine import Engine
 from duologue.errors import (
     EngineError,
     InputError,
@@ -43,6 +44,7 @@ from duologue.types import Result
 
 T = TypeVar("T")
 P = ParamSpec("P")
+MakeBridge = Callable[[str, Engine, asyncio.AbstractEventLoop], Bridge]
 _STORE_THREADS, _WORK_THREADS = 8, 16
 
 
@@ -110,13 +112,17 @@ class Service:
 
     # --- life --------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin to work, in the running event loop."""
+    def start(self, make_bridge: MakeBridge | None = None) -> None:
+        """Begin to work, in the running event loop.
+
+        make_bridge  is given the name of a model, its engine, and the loop; None: a plain Bridge
+        """
         loop = asyncio.get_running_loop()
         for name, runtime in self._runtimes.items():
             model = Model(runtime)
             memories = Memories(model, runtime, self.cache)
-            bridge = Bridge(runtime.engine, loop)
+            engine = runtime.engine
+            bridge = make_bridge(name, engine, loop) if make_bridge else Bridge(engine, loop)
             self.models[name] = ServedModel(name, model, runtime, bridge, memories)
         if self.cache is not None:
             self.later(self.cache.sweep, self.conversations.known_hashes)

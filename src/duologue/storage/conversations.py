@@ -221,7 +221,13 @@ class Conversations:
         self._check_text(text)
         with self._database.writing() as connection:
             found = rows.owned(connection, owner, conversation, lock=True)
-            return self._add(connection, found, parent, role=role, text=text)
+            before = None if parent is None else rows.said(connection, found, parent)
+            self._require_room(connection, found)
+            now_ms = self._now_ms()
+            message = rows.made(found, before, role=role, text=text, created_ms=now_ms)
+            rows.put(connection, [message])
+            rows.changed(connection, found, now_ms, head=message.id)
+        return message
 
     def edit(self, owner: str, conversation: str, message: str, text: str) -> StoredMessage:
         """Say something else in place of a message: its new sibling becomes the head.
@@ -243,7 +249,13 @@ class Conversations:
         options = self._plain(options, "options")
         with self._database.writing() as connection:
             found = rows.owned(connection, owner, conversation, lock=True)
-            return self._begin(connection, found, parent, options)
+            before = rows.said(connection, found, parent)
+            self._require_room(connection, found)
+            now_ms = self._now_ms()
+            reply = rows.made(found, before, role="agent", options=options, created_ms=now_ms)
+            rows.put(connection, [reply])
+            rows.changed(connection, found, now_ms, head=before.id)
+        return reply
 
     def ask(
         self,
@@ -258,8 +270,14 @@ class Conversations:
         options = self._plain(options, "options")
         with self._database.writing() as connection:
             found = rows.owned(connection, owner, conversation, lock=True)
-            question = self._add(connection, found, parent, role="user", text=text)
-            return question, self._begin(connection, found, question.id, options)
+            before = None if parent is None else rows.said(connection, found, parent)
+            self._require_room(connection, found, 2)
+            now_ms = self._now_ms()
+            question = rows.made(found, before, role="user", text=text, created_ms=now_ms)
+            reply = rows.made(found, question, role="agent", options=options, created_ms=now_ms)
+            rows.put(connection, [question, reply])
+            rows.changed(connection, found, now_ms, head=question.id)
+        return question, reply
 
     def complete(
         self,
@@ -312,40 +330,11 @@ class Conversations:
     def _now_ms(self) -> int:
         return int(1000 * self._clock())
 
-    def _add(
-        self,
-        connection: Connection,
-        conversation: StoredConversation,
-        parent: str | None,
-        **values: Any,
-    ) -> StoredMessage:
-        """A new message that becomes the head, in a locked conversation."""
-        before = None if parent is None else rows.said(connection, conversation, parent)
-        self._require_room(connection, conversation)
-        now_ms = self._now_ms()
-        message = rows.add(connection, conversation, before, created_ms=now_ms, **values)
-        rows.changed(connection, conversation, now_ms, head=message.id)
-        return message
-
-    def _begin(
-        self,
-        connection: Connection,
-        conversation: StoredConversation,
-        parent: str,
-        options: dict[str, Any] | None,
-    ) -> StoredMessage:
-        """A new unfinished reply to a message that becomes the head, in a locked conversation."""
-        before = rows.said(connection, conversation, parent)
-        self._require_room(connection, conversation)
-        now_ms = self._now_ms()
-        rows.changed(connection, conversation, now_ms, head=before.id)
-        return rows.add(
-            connection, conversation, before, role="agent", options=options, created_ms=now_ms
-        )
-
-    def _require_room(self, connection: Connection, conversation: StoredConversation) -> None:
+    def _require_room(
+        self, connection: Connection, conversation: StoredConversation, num_new: int = 1
+    ) -> None:
         most = self._limits.max_messages
-        if rows.count(connection, conversation) >= most:
+        if rows.count(connection, conversation) + num_new > most:
             raise InputError(
                 f"a conversation has at most {most:,} messages, all branches together: begin a new "
                 "one, or fork this one"

@@ -131,7 +131,11 @@ async def fork(
     return views.conversation(await service.stored(copy), False)
 
 
-@router.get("/{conversation_id}/export", response_class=Response)
+@router.get(
+    "/{conversation_id}/export",
+    response_class=Response,
+    responses={200: {"content": {kind: {} for kind in _MEDIA_TYPES.values()}}},
+)
 async def export(
     service: ServiceDep,
     access: Chat,
@@ -156,7 +160,9 @@ def _everything(
 # --- replies ---------------------------------------------------------------------------------
 
 
-@router.post("/{conversation_id}/messages", response_model=schemas.Answered)
+@router.post(
+    "/{conversation_id}/messages", response_model=schemas.Answered, responses=schemas.STREAMED
+)
 async def say(
     request: Request,
     service: ServiceDep,
@@ -172,7 +178,11 @@ async def say(
     return await _answered(request, service, access, ask, body.stream)
 
 
-@router.post("/{conversation_id}/messages/{message_id}/regenerate", response_model=schemas.Answered)
+@router.post(
+    "/{conversation_id}/messages/{message_id}/regenerate",
+    response_model=schemas.Answered,
+    responses=schemas.STREAMED,
+)
 async def regenerate(
     request: Request,
     service: ServiceDep,

@@ -96,6 +96,12 @@ class ToExplain(Body):
     message_id: Id
 
 
+class Results(BaseModel):
+    """One for each text."""
+
+    data: list[Result]
+
+
 class Explained(BaseModel):
     """tokens: pieces of the text with their probabilities."""
 
@@ -103,6 +109,11 @@ class Explained(BaseModel):
     confidence: float
     tokens: list[tuple[str, float]]
     evidence: list[dict[str, Any]]
+
+
+# Documented and not checked again: the engine made them.
+_RESULT: dict[int | str, dict[str, Any]] = {200: {"model": Result}}
+_RESULTS: dict[int | str, dict[str, Any]] = {200: {"model": Result | Results}}
 
 
 def held_of(connection: HTTPConnection) -> HeldMemories:
@@ -139,7 +150,7 @@ async def encode(
     )
 
 
-@router.post("/decode")
+@router.post("/decode", response_model=None, responses=_RESULT)
 async def decode(
     request: Request, service: ServiceDep, held: HeldDep, access: Chat, body: ToDecode
 ) -> dict[str, Any]:
@@ -153,7 +164,7 @@ async def decode(
     return result.to_dict()
 
 
-@router.post("/translate")
+@router.post("/translate", response_model=None, responses=_RESULTS)
 async def translate(
     request: Request, service: ServiceDep, access: Translate, body: ToTranslate
 ) -> dict[str, Any]:
@@ -170,7 +181,7 @@ async def translate(
     return {"data": [result.to_dict() for result in results]}
 
 
-@router.post("/sentiment")
+@router.post("/sentiment", response_model=None, responses=_RESULT)
 async def sentiment(
     request: Request, service: ServiceDep, _access: Translate, body: ToJudge
 ) -> dict[str, Any]:

@@ -1,10 +1,13 @@
-"""Translate texts of any length: lines and sentences are put in pieces, and nothing is lost.
-
-    text  --split-->  pieces  --encode, beam search, many at a time-->  pieces  --join-->  text
+"""A text in pieces that are translated each by itself, and their translations put together.
 
 A line break is a border that stays where it is. A line of few tokens is one piece. A longer line
 is cut at sentence ends, and its pieces hold as many whole sentences as fit. Only a sentence longer
-than the model can read is cut inside, and then checks.source_split says where.
+than the model can read is cut inside, and its pieces say so.
+
+split                  texts to pieces
+joined, starts         translated pieces to a text, and where each of them stands in it
+sentences, clauses     smaller parts of a piece, which coverage and repair look at one by one
+num_words              how long a text is, in any script
 """
 
 from __future__ import annotations
@@ -14,12 +17,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from duologue.apps.batch import Decoded, check_texts, decode_batch
-from duologue.explain import Source, confidence, has_loop, shifted, token_spans
+from duologue.explain import Source, token_spans
 from duologue.runtime import Runtime
-from duologue.types import Alternative, Checks, Options, Result, Span, Usage
-
-OPTIONS = Options(max_tokens=256, beam_size=4, length_penalty=1.0)
+from duologue.text.tokenizer import FIRST_CJK
 
 # Models learn to translate from single sentences and short turns: in a long line they would skip.
 PIECE_TOKENS = 64
@@ -48,39 +48,6 @@ class Piece:
     ) -> Source:
         """What the encoder reads of it."""
         return runtime.source(text[self.start : self.end].strip(), "translate", from_, to)
-
-
-def translate_batch(
-    runtime: Runtime,
-    texts: Sequence[str],
-    to: str | None = None,
-    from_: str | None = None,
-    options: Options | None = None,
-) -> list[Result]:
-    """Translate texts together; results in their order.
-
-    to       language code; None where the model has but one target
-    from_    language code; must be given to a model that has to be told what it reads, and is
-             otherwise only checked
-    options  None: as the model was published, or OPTIONS (beam search)
-
-    Results lack evidence; they have alternatives if the text was one piece. decode_ms is a text's
-    share, by produced tokens, of the time that the batch took. Raises InputError for a language or
-    a text of no use, which it names by number if there are several.
-    """
-    prefix = runtime.template.prefix("translate", from_, to)
-    check_texts(texts)
-    plans = [split(runtime, text, to, from_) for text in texts]
-    sources = (
-        piece.source(runtime, text, to, from_)
-        for text, pieces in zip(texts, plans, strict=True)
-        for piece in pieces
-    )
-    decoded = iter(decode_batch(runtime, sources, prefix, options or runtime.options(OPTIONS)))
-    return [
-        Joined(text, pieces, [next(decoded) for _ in pieces]).result(runtime, to)
-        for text, pieces in zip(texts, plans, strict=True)
-    ]
 
 
 # --- apart -------------------------------------------------------------------------------------
@@ -151,67 +118,75 @@ def _num_blank(text: str) -> int:
     return len(text) - len(text.lstrip())
 
 
+# --- smaller parts -----------------------------------------------------------------------------
+
+# Signs between clauses; a comma or colon inside of a number or a word is none of them.
+_CLAUSE = re.compile(
+    r"""(?:[.!?…;]++["')\]’”»]*+(?=\s|$)|[,:](?=\s)|\s[–—-]++(?=\s)"""
+    r"""|[。！？；，：、…]++[”’」』）》]*+)\s*"""
+)
+_WORD = re.compile(rf"[^\W{FIRST_CJK}-\U0010ffff]+")
+_HAN = re.compile(rf"(?=[{FIRST_CJK}-\U0010ffff])\w")
+_HAN_A_WORD = 1.6  # Chinese characters that say as much as one English word
+_CLAUSE_WORDS = 3.0
+
+
+def num_words(text: str) -> float:
+    """How long a text is, in words; of scripts without blanks, in what would be words."""
+    return len(_WORD.findall(text)) + len(_HAN.findall(text)) / _HAN_A_WORD
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """(start, end) of each sentence of a text without line breaks; together they are all of it."""
+    return [(piece.start, piece.end) for piece in _sentences(text, 0, len(text))]
+
+
+def clauses(text: str) -> list[tuple[int, int]]:
+    """(start, end) of stretches between signs, of three words at least where the text has them.
+
+    Together they are all of the text. Signs are not grammar: a list of things is cut as well.
+    """
+    starts = [0]
+    for sign in _CLAUSE.finditer(text):
+        if num_words(text[starts[-1] : sign.end()]) >= _CLAUSE_WORDS:
+            starts.append(sign.end())
+    if len(starts) > 1 and num_words(text[starts[-1] :]) < _CLAUSE_WORDS:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], len(text)], strict=True))
+
+
 # --- together ----------------------------------------------------------------------------------
 
 
 def joined(text: str, pieces: Sequence[Piece], translations: Sequence[str], to: str | None) -> str:
     """The translated pieces, with the line breaks and blanks of the source between lines."""
-    parts: list[str] = []
-    language = re.split("[-_]", to or "")[0].lower()
-    blank = "" if language in _BLANKLESS else " "
+    return "".join(
+        part
+        for gap, translation in zip(gaps(text, pieces, to), translations, strict=True)
+        for part in (gap, translation.strip())
+    )
+
+
+def starts(gap_texts: Sequence[str], translations: Sequence[str]) -> list[int]:
+    """Where each translation begins in what joined gives."""
+    found: list[int] = []
     reached = 0
-    for piece, translation in zip(pieces, translations, strict=True):
-        gap = text[reached : piece.start]
-        parts.append("" if not parts else gap or blank)
-        parts.append(translation.strip())
-        reached = piece.end
-    return "".join(parts)
+    for gap, translation in zip(gap_texts, translations, strict=True):
+        found.append(reached + len(gap))
+        reached = found[-1] + len(translation.strip())
+    return found
 
 
-@dataclass(frozen=True)
-class Joined:
-    """One text with all that belongs to it, piece by piece."""
+def gaps(text: str, pieces: Sequence[Piece], to: str | None) -> list[str]:
+    """What stands in front of each translated piece: what stood there, or what a language needs."""
+    blank = blank_of(to)
+    ends = [piece.end for piece in pieces]
+    between = [
+        text[end : piece.start] or blank for end, piece in zip(ends, pieces[1:], strict=False)
+    ]
+    return ["", *between][: len(pieces)]
 
-    text: str
-    pieces: list[Piece]
-    decoded: list[Decoded]
 
-    def result(self, runtime: Runtime, to: str | None) -> Result:
-        """The translation of the whole text."""
-        best = [item.finished.best for item in self.decoded]
-        texts = [runtime.tokenizer.decode(list(hypothesis.ids)) for hypothesis in best]
-        translation = joined(self.text, self.pieces, texts, to)
-        usages = [item.usage for item in self.decoded]
-        is_cut = any(hypothesis.finish_reason == "length" for hypothesis in best)
-        return Result(
-            text=translation,
-            finish_reason="length" if is_cut else "stop",
-            confidence=confidence(best),
-            checks=Checks(
-                source_truncated=tuple(
-                    span
-                    for piece, item in zip(self.pieces, self.decoded, strict=True)
-                    for span in shifted(item.unread, piece.start)
-                ),
-                repetition=has_loop(translation) and not has_loop(self.text),
-                source_split=tuple(self._span(piece) for piece in self.pieces if piece.is_cut),
-            ),
-            alternatives=self._alternatives(runtime),
-            usage=Usage(
-                encoded_tokens=sum(usage.encoded_tokens for usage in usages),
-                produced_tokens=sum(usage.produced_tokens for usage in usages),
-                encode_ms=sum(usage.encode_ms for usage in usages),
-                decode_ms=sum(usage.decode_ms for usage in usages),
-            ),
-        )
-
-    def _alternatives(self, runtime: Runtime) -> tuple[Alternative, ...]:
-        if len(self.decoded) > 1:
-            return ()
-        return tuple(
-            Alternative(runtime.tokenizer.decode(list(other.ids)), other.logprob)
-            for other in self.decoded[0].finished.hypotheses[1:]
-        )
-
-    def _span(self, piece: Piece) -> Span:
-        return Span(0, piece.start, piece.end, self.text[piece.start : piece.end], 0.0)
+def blank_of(to: str | None) -> str:
+    """What stands between two sentences of a language."""
+    return "" if re.split("[-_]", to or "")[0].lower() in _BLANKLESS else " "

@@ -1,0 +1,12 @@
+"""Translate texts of any length: lines and sentences are put in pieces, and nothing is lost.
+
+translator   texts to results; begin here
+pieces       a text apart, and together again
+coverage     does a translation say all of its source, and nothing else?
+repair       what does not is decoded again
+"""
+
+from duologue.apps.translate.pieces import Piece, joined, split
+from duologue.apps.translate.translator import OPTIONS, check, translate_batch, translation
+
+__all__ = ["OPTIONS", "Piece", "check", "joined", "split", "translate_batch", "translation"]

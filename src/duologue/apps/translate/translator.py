@@ -1,0 +1,220 @@
+"""From texts to translations: pieces are decoded many at a time, checked, and put together again.
+
+    text  --split-->  pieces  --beam search, many at a time-->  drafts  --repaired-->  drafts
+    --join-->  text
+
+translation      all of it as a plan, for whoever runs it
+translate_batch  the plan, run to its end
+check            a translation from elsewhere
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from duologue.apps.batch import Plan, check_texts, run_plan
+from duologue.apps.translate.coverage import Finding
+from duologue.apps.translate.pieces import Piece, gaps, split, starts
+from duologue.apps.translate.repair import Draft, Task, drafted, repaired, reported
+from duologue.explain import confidence, has_loop, shifted
+from duologue.runtime import Runtime
+from duologue.types import Alternative, Checks, Options, Result, Span, Usage
+
+OPTIONS = Options(max_tokens=256, beam_size=4, length_penalty=1.0)
+
+
+def translate_batch(
+    runtime: Runtime,
+    texts: Sequence[str],
+    to: str | None = None,
+    from_: str | None = None,
+    options: Options | None = None,
+    check: bool = True,
+) -> list[Result]:
+    """Translate texts together; results in their order.
+
+    to       language code; None where the model has but one target
+    from_    language code; must be given to a model that has to be told what it reads, and is
+             otherwise only checked
+    options  None: as the model was published, or OPTIONS (beam search)
+    check    look for what is missing or too much, decode such pieces again, and say what remains
+
+    Results lack evidence; they have alternatives if the text was one piece that needed no repair.
+    decode_ms is a text's share, by produced tokens, of the time that the batch took. Raises
+    InputError for a language or a text of no use, which it names by number if there are several.
+    """
+    return run_plan(runtime, translation(runtime, texts, to, from_, options, check))
+
+
+def translation(
+    runtime: Runtime,
+    texts: Sequence[str],
+    to: str | None = None,
+    from_: str | None = None,
+    options: Options | None = None,
+    check: bool = True,
+) -> Plan[list[Result]]:
+    """What translate_batch does, as a plan; raises what it raises when it begins."""
+    prefix = runtime.template.prefix("translate", from_, to)
+    check_texts(texts)
+    task = Task(runtime, to, from_, prefix, options or runtime.options(OPTIONS))
+    plans = [split(runtime, text, to, from_) for text in texts]
+    sources = [
+        text[piece.start : piece.end]
+        for text, pieces in zip(texts, plans, strict=True)
+        for piece in pieces
+    ]
+    answers = yield [task.ask(source, look=check) for source in sources]
+    drafts = [drafted(task, *pair) for pair in zip(sources, answers, strict=True)]
+    if check:
+        drafts = yield from repaired(task, drafts)
+    rest = iter(drafts)
+    return [
+        _Joined(text, pieces, [next(rest) for _ in pieces]).result(task)
+        for text, pieces in zip(texts, plans, strict=True)
+    ]
+
+
+def check(
+    runtime: Runtime, source: str, translated: str, to: str, from_: str | None = None
+) -> Checks:
+    """What is wrong with a translation from elsewhere; offsets are those of the two texts.
+
+    Lines are compared one by one where both texts have as many, else all with all. A model that
+    does not translate both ways sees repetitions and wrong languages alone. Raises InputError for a
+    language or a text of no use.
+    """
+    prefix = runtime.template.prefix("translate", from_, to)
+    check_texts([source])
+    check_texts([translated])
+    task = Task(runtime, to, from_, prefix, runtime.options(OPTIONS))
+    ours, theirs = _lines(source), _lines(translated)
+    if len(ours) != len(theirs):
+        ours, theirs = [(0, source)], [(0, translated)]
+    drafts = run_plan(
+        runtime,
+        reported(
+            task,
+            [Draft(a.strip(), b.strip()) for (_, a), (_, b) in zip(ours, theirs, strict=True)],
+        ),
+    )
+    return _checks(
+        drafts,
+        [(start + _indent(line)) for start, line in ours],
+        [(start + _indent(line)) for start, line in theirs],
+        source,
+        translated,
+    )
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    """Where lines that are not blank begin, and the lines."""
+    found, start = [], 0
+    for line in text.splitlines(keepends=True):
+        if line.strip():
+            found.append((start, line))
+        start += len(line)
+    return found
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+# --- together ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """One text with all that belongs to it, piece by piece."""
+
+    text: str
+    pieces: list[Piece]
+    drafts: list[Draft]
+
+    def result(self, task: Task) -> Result:
+        """The translation of the whole text."""
+        best = [hypothesis for draft in self.drafts for hypothesis in draft.hypotheses]
+        texts = [draft.text for draft in self.drafts]
+        between = gaps(self.text, self.pieces, task.to)
+        translated = "".join(part for pair in zip(between, texts, strict=True) for part in pair)
+        usages = [draft.usage for draft in self.drafts]
+        is_cut = any(hypothesis.finish_reason == "length" for hypothesis in best)
+        checks = _checks(
+            self.drafts,
+            [piece.start for piece in self.pieces],
+            starts(between, texts),
+            self.text,
+            translated,
+        )
+        return Result(
+            text=translated,
+            finish_reason="length" if is_cut else "stop",
+            confidence=confidence(best),
+            checks=replace(
+                checks,
+                source_truncated=tuple(self._unread()),
+                source_split=tuple(self._span(piece) for piece in self.pieces if piece.is_cut),
+            ),
+            alternatives=self._alternatives(task),
+            usage=Usage(
+                encoded_tokens=sum(usage.encoded_tokens for usage in usages),
+                reused_tokens=sum(usage.reused_tokens for usage in usages),
+                produced_tokens=sum(usage.produced_tokens for usage in usages),
+                encode_ms=sum(usage.encode_ms for usage in usages),
+                decode_ms=sum(usage.decode_ms for usage in usages),
+            ),
+        )
+
+    def _unread(self) -> Iterable[Span]:
+        for piece, draft in zip(self.pieces, self.drafts, strict=True):
+            if draft.first is not None:
+                yield from shifted(draft.first.unread, piece.start)
+
+    def _alternatives(self, task: Task) -> tuple[Alternative, ...]:
+        first = self.drafts[0].first
+        if len(self.drafts) > 1 or first is None:
+            return ()
+        best, *others = first.finished.hypotheses
+        if self.drafts[0].hypotheses != (best,):
+            return ()
+        decode = task.runtime.tokenizer.decode
+        return tuple(Alternative(decode(list(other.ids)), other.logprob) for other in others)
+
+    def _span(self, piece: Piece) -> Span:
+        return Span(0, piece.start, piece.end, self.text[piece.start : piece.end], 0.0)
+
+
+def _checks(
+    drafts: Sequence[Draft],
+    source_starts: Sequence[int],
+    starts_: Sequence[int],
+    source: str,
+    translated: str,
+) -> Checks:
+    """What the reports of drafts say of the whole texts."""
+    uncovered: list[Span] = []
+    invented: list[Span] = []
+    foreign: list[Span] = []
+    is_repeated = has_loop(translated) and not has_loop(source)
+    for draft, ours, theirs in zip(drafts, source_starts, starts_, strict=True):
+        if draft.report is None:
+            continue
+        uncovered += _spans(draft.report.uncovered, ours, source)
+        invented += _spans(draft.report.invented, theirs, translated)
+        foreign += _spans(draft.report.foreign, theirs, translated)
+        is_repeated = is_repeated or bool(draft.report.repeated)
+    return Checks(
+        repetition=is_repeated,
+        uncovered=tuple(uncovered),
+        invented=tuple(invented),
+        wrong_language=tuple(foreign),
+    )
+
+
+def _spans(findings: Iterable[Finding], offset: int, text: str) -> list[Span]:
+    return [
+        Span(0, offset + f.start, offset + f.end, text[offset + f.start : offset + f.end], f.score)
+        for f in findings
+    ]
