@@ -2,6 +2,7 @@
 
 Site        the running server
 Gate        decides how many steps its model decodes
+Reads       what its encoder is asked to read
 start_site  starts one; see conftest.py for the fixtures
 begin, say, streaming, events, shown, texts, error_of   talking
 """
@@ -128,6 +129,21 @@ class Site:
         self.server.should_exit = True
         self.thread.join(WAIT_S)
         assert not self.thread.is_alive(), "the server does not stop"
+
+
+class Reads:
+    """What the encoder is asked to read."""
+
+    def __init__(self, site: Site) -> None:
+        self.ids: list[tuple[int, ...]] = []
+        forward = site.served.runtime.forward
+        begin_encode = forward.begin_encode
+
+        def noted(ids: Any, memory: Any, is_document: bool = False) -> Any:
+            self.ids.append(tuple(ids))
+            return begin_encode(ids, memory, is_document)
+
+        forward.begin_encode = noted  # type: ignore[method-assign]
 
 
 Start = Callable[..., Site]

@@ -213,6 +213,18 @@ def test_a_full_queue_of_the_engine_is_overload_too(
             assert [list(stream)[-1][0] for stream in (first, second)] == ["done", "done"]
 
 
+def test_the_memory_of_a_model_is_its_weights_and_what_it_holds(site: Site) -> None:
+    client, forward = site.client(), site.served.runtime.forward
+
+    def told() -> int:
+        (model,) = client.get("/v1/info").json()["models"]
+        return int(model["memory_bytes"])
+
+    assert told() == forward.weight_bytes > 0
+    say(client, begin(client), "hello")
+    assert told() == forward.weight_bytes + forward.pool.used_bytes > forward.weight_bytes
+
+
 # --- settings ------------------------------------------------------------------------------------
 
 

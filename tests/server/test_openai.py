@@ -72,7 +72,7 @@ def test_a_dialogue_is_answered_as_by_the_python_api(
     read = sum(len(site.served.runtime.turn(turn.role, turn.text).ids) for turn in TURNS)
     assert answer.usage.prompt_tokens == read
     assert answer.usage.total_tokens == read + 12
-    assert site.served.runtime.forward.pool.used_bytes == 0
+    assert site.served.runtime.forward.pool.used_bytes == site.served.memories.num_bytes
 
 
 def test_a_stream_says_the_same(site: Site, client: openai.OpenAI, name: str) -> None:
@@ -208,7 +208,7 @@ def test_who_leaves_a_stream_ends_the_answer(site: Site, client: openai.OpenAI, 
     client.chat.completions.create(model=name, messages=ASKED, max_tokens=2)
     assert site.service.places.num_active == 0
     assert site.service.places.num_streams == 0
-    assert site.served.runtime.forward.pool.used_bytes == 0
+    assert site.served.runtime.forward.pool.used_bytes == site.served.memories.num_bytes
 
 
 def test_a_key_is_needed_where_there_are_keys(start: Callable[..., Site]) -> None:

@@ -23,19 +23,26 @@ from duologue.runtime import check_text
 from duologue.server.bridge import Job
 from duologue.server.errors import ApiError
 from duologue.server.jobs import made, submitted
+from duologue.server.memories import names_of
 from duologue.server.replies import JOIN_S
 from duologue.server.service import ServedModel, Service, servable
-from duologue.types import Commit, Options, Turn
+from duologue.types import Checks, Commit, Options, Turn
 
 _NAMES = {"system": "System", "user": "User", "agent": "Assistant", "document": "Document"}
 
 
 @dataclass(frozen=True)
 class Question:
-    """job: what the engine is asked; num_tokens: of the dialogue."""
+    """job         what the engine is asked
+    num_tokens  of the dialogue
+    num_reused  of these, those that were read before
+    on_read     is called with the progress that tells that all of it is read
+    """
 
     job: Job
     num_tokens: int
+    num_reused: int = 0
+    on_read: Callable[[Progress], None] = lambda _: None
 
 
 class Choice:
@@ -146,29 +153,47 @@ def question_of(
     service.limits.check_texts(runtime, ["\n".join(turn.text for turn in turns)], "messages")
     tasks = runtime.config.tasks
     if "reply" in tasks:
-        reply = servable(Conversation(runtime).begin, turns, options)
-        sources, prefix = reply.sources, reply.prefix_ids
-        job = Job(reply.memory, prefix, reply.options, sources, client=owner)
-    elif "generate" in tasks:
+        return _reply_to(served, turns, options, owner)
+    if "generate" in tasks:
         source = runtime.source(check_text(rendered(turns)), "generate")
         if len(source.ids) > runtime.config.max_positions:
             most = runtime.config.max_positions
             problem = f"the text has {len(source.ids)} tokens, this model reads at most {most}"
             raise ApiError("invalid_input", problem, "messages")
         start = runtime.template.prefix("generate")
-        sources = (EncodeItem(source.ids),)
         job = Job(
             memory=Memory.empty(),
             prefix_ids=start.ids,
             options=runtime.fit(options, start),
-            sources=sources,
+            sources=(EncodeItem(source.ids),),
             constraints=Constraints(start.forced),
             client=owner,
         )
-    else:
-        known = ", ".join(tasks) or "nothing"
-        raise ApiError("invalid_input", f"this model does not chat; it can {known}", "model")
-    return Question(job, sum(len(item.ids) for item in sources))
+        return Question(job, len(source.ids))
+    known = ", ".join(tasks) or "nothing"
+    raise ApiError("invalid_input", f"this model does not chat; it can {known}", "model")
+
+
+def _reply_to(served: ServedModel, turns: Sequence[Turn], options: Options, owner: str) -> Question:
+    """The question of a dialogue, as much of which as was read before is not read again."""
+    names = names_of(owner, [Turn(turn.role, check_text(turn.text)) for turn in turns])
+    talk, unread = served.memories.recall(names, turns)
+    reply = servable(talk.begin, unread, options)
+    if reply.checks != Checks():  # what has to leave depends on where the reading begins
+        talk = Conversation(served.runtime)
+        reply = servable(talk.begin, turns, options)
+
+    def keep(progress: Progress) -> None:
+        if reply.checks == Checks():
+            for _ in reply.digest(replace(progress, finished=None)):
+                pass
+            reply.keep_question()
+            served.memories.keep(names, talk)
+
+    job = Job(reply.memory, reply.prefix_ids, reply.options, reply.sources, client=owner)
+    num_reused = reply.memory.num_tokens
+    num_new = sum(len(item.ids) for item in reply.sources)
+    return Question(job, num_reused + num_new, num_reused, keep)
 
 
 def rendered(turns: Sequence[Turn]) -> str:
@@ -189,9 +214,13 @@ async def answers(
     first, *others = choices
     read: asyncio.Future[Memory] = asyncio.get_running_loop().create_future()
 
+    if not question.job.sources:  # all of it was read before
+        read.set_result(question.job.memory)
+
     def receive(progress: Progress) -> None:
         if progress.memory is not None and not read.done():
             read.set_result(progress.memory)
+            question.on_read(progress)
         first.receive(progress)
 
     async def other(choice: Choice) -> None:

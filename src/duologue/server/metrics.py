@@ -105,12 +105,14 @@ class _State(Collector):
         )
         memory = GaugeMetricFamily(
             "duologue_memory_bytes",
-            "Bytes: pool (all keys and values), conversations (of these, kept for later), disk",
+            "Bytes: weights, pool (all keys and values), conversations (of these, kept), disk",
             labels=["model", "kind"],
         )
         for served in service.models.values():
             queue.add_metric([served.name], served.bridge.num_live)
-            memory.add_metric([served.name, "pool"], served.runtime.forward.pool.used_bytes)
+            forward = served.runtime.forward
+            memory.add_metric([served.name, "weights"], forward.weight_bytes)
+            memory.add_metric([served.name, "pool"], forward.pool.used_bytes)
             memory.add_metric([served.name, "conversations"], served.memories.num_bytes)
         if service.cache is not None:
             memory.add_metric(["", "disk"], service.cache.num_bytes)

@@ -146,7 +146,7 @@ class Stopped(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """memory_bytes: what the keys and values of all its conversations and replies take now."""
+    """memory_bytes: what its weights take, and now the keys and values of all that is said."""
 
     name: str
     family: str

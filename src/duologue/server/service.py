@@ -61,6 +61,12 @@ class ServedModel:
     bridge: Bridge
     memories: Memories
 
+    @property
+    def num_bytes(self) -> int:
+        """What it takes now: weights, and the keys and values of all that was read and is said."""
+        forward = self.runtime.forward
+        return forward.weight_bytes + forward.pool.used_bytes
+
 
 @dataclass(frozen=True)
 class Begun:

@@ -33,6 +33,6 @@ def _model(served: ServedModel) -> ModelInfo:
         tasks=list(config.tasks),
         languages=list(config.languages),
         license=served.model.license,
-        memory_bytes=served.runtime.forward.pool.used_bytes,
+        memory_bytes=served.num_bytes,
         loaded=True,
     )

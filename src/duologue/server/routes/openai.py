@@ -89,12 +89,15 @@ async def _asked(
 
 def _usage(
     service: Service, served: ServedModel, question: Question, choices: Sequence[Choice]
-) -> tuple[int, int]:
-    """Tokens of the dialogue and of all answers."""
-    produced = sum(choice.num_tokens for choice in choices)
-    usage = Usage(encoded_tokens=question.num_tokens, produced_tokens=produced)
+) -> Usage:
+    """Tokens of the dialogue, and of all answers."""
+    usage = Usage(
+        encoded_tokens=question.num_tokens - question.num_reused,
+        reused_tokens=question.num_reused,
+        produced_tokens=sum(choice.num_tokens for choice in choices),
+    )
     service.metrics.used(served.name, usage)
-    return question.num_tokens, produced
+    return usage
 
 
 def _stream(
@@ -136,7 +139,7 @@ async def chat(request: Request, service: ServiceDep, access: Chat, body: ChatRe
             }
             for choice in choices
         ],
-        "usage": _chat_usage(*_usage(service, served, question, choices)),
+        "usage": _chat_usage(_usage(service, served, question, choices)),
     }
 
 
@@ -168,17 +171,19 @@ async def _chat_chunks(
     for choice in choices:
         logprobs = _logprobs(choice) if body.logprobs else None
         tell(choice.index, finish_reason=choice.finish_reason, logprobs=logprobs)
-    usage = _chat_usage(*_usage(service, served, question, choices))
+    usage = _chat_usage(_usage(service, served, question, choices))
     if with_usage:
         put(chunk({**head, "object": "chat.completion.chunk", "choices": [], "usage": usage}))
     put(_DONE)
 
 
-def _chat_usage(asked: int, produced: int) -> dict[str, int]:
+def _chat_usage(usage: Usage) -> dict[str, Any]:
+    asked = usage.encoded_tokens + usage.reused_tokens
     return {
         "prompt_tokens": asked,
-        "completion_tokens": produced,
-        "total_tokens": asked + produced,
+        "prompt_tokens_details": {"cached_tokens": usage.reused_tokens},
+        "completion_tokens": usage.produced_tokens,
+        "total_tokens": asked + usage.produced_tokens,
     }
 
 
@@ -251,7 +256,8 @@ class _Response:
     def ended(self, choice: Choice) -> dict[str, Any]:
         """The whole response."""
         status = _status(choice)
-        asked, produced = _usage(self._service, self._served, self._question, [choice])
+        usage = _usage(self._service, self._served, self._question, [choice])
+        asked = usage.encoded_tokens + usage.reused_tokens
         details = {"reason": "max_output_tokens"} if status == "incomplete" else None
         return {
             **self._head,
@@ -260,10 +266,10 @@ class _Response:
             "output": [self._message(choice.text, status)],
             "usage": {
                 "input_tokens": asked,
-                "input_tokens_details": {"cached_tokens": 0},
-                "output_tokens": produced,
+                "input_tokens_details": {"cached_tokens": usage.reused_tokens},
+                "output_tokens": usage.produced_tokens,
                 "output_tokens_details": {"reasoning_tokens": 0},
-                "total_tokens": asked + produced,
+                "total_tokens": asked + usage.produced_tokens,
             },
         }
 
