@@ -113,7 +113,7 @@ def repaired(task: Task, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
 
 def reported(task: Task, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
     """The drafts with a report: of a comparison, or where there can be none, of what is plain."""
-    comparisons = [_comparison(task, draft) for draft in drafts]
+    comparisons = [comparison(task, draft) for draft in drafts]
     asks = [[] if one is None else one.asks() for one in comparisons]
     flat = [ask for some in asks for ask in some]
     answers = iter((yield flat) if flat else ())
@@ -125,8 +125,11 @@ def reported(task: Task, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
     return found
 
 
-def _comparison(task: Task, draft: Draft) -> Comparison | None:
-    """None where there is nothing to compare, or the model does not translate back."""
+def comparison(task: Task, draft: Draft) -> Comparison | None:
+    """Of a draft with its source.
+
+    None where there is nothing to compare, or the model does not translate back.
+    """
     runtime = task.runtime
     from_ = language_of(runtime, draft.source, task.from_)
     if runtime.config.generation is not None or from_ is None or not draft.text:
