@@ -74,15 +74,21 @@ class Draft:
 
     def costing(self, answers: Iterable[Decoded]) -> Draft:
         """The draft, with what these answers cost on its account."""
-        usages = [self.usage, *(answer.usage for answer in answers)]
-        total = Usage(
-            encoded_tokens=sum(usage.encoded_tokens for usage in usages),
-            reused_tokens=sum(usage.reused_tokens for usage in usages),
-            produced_tokens=sum(len(hypothesis.ids) for hypothesis in self.hypotheses),
-            encode_ms=sum(usage.encode_ms for usage in usages),
-            decode_ms=sum(usage.decode_ms for usage in usages),
-        )
-        return replace(self, usage=total)
+        usage = total([self.usage, *(answer.usage for answer in answers)])
+        num_produced = sum(len(hypothesis.ids) for hypothesis in self.hypotheses)
+        return replace(self, usage=replace(usage, produced_tokens=num_produced))
+
+
+def total(usages: Iterable[Usage]) -> Usage:
+    """What several cost together."""
+    usages = list(usages)
+    return Usage(
+        encoded_tokens=sum(usage.encoded_tokens for usage in usages),
+        reused_tokens=sum(usage.reused_tokens for usage in usages),
+        produced_tokens=sum(usage.produced_tokens for usage in usages),
+        encode_ms=sum(usage.encode_ms for usage in usages),
+        decode_ms=sum(usage.decode_ms for usage in usages),
+    )
 
 
 def drafted(task: Task, source: str, answer: Decoded) -> Draft:
