@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duologue.apps import generate, intent, sentiment, summarize, translate
+from duologue.apps.translate import Glossary
 from duologue.checkpoint import hub
 from duologue.checkpoint.store import PRECISIONS, Precision, load_model
 from duologue.config import ModelConfig
@@ -156,6 +157,7 @@ class Model:
         from_: str | None = None,
         options: Options | None = None,
         check: bool = True,
+        glossary: Glossary | None = None,
     ) -> Result:
         """Translate a text of any length, line by line; see apps.translate.
 
@@ -163,8 +165,9 @@ class Model:
         from_    language code; needed if the model has to be told what it reads, else checked
         options  None: options("translate")
         check    look for what is missing or too much, and decode such pieces again
+        glossary terms that are to come out as told; see duologue.Glossary
         """
-        return self.translate_batch([text], to, from_, options, check)[0]
+        return self.translate_batch([text], to, from_, options, check, glossary)[0]
 
     def translate_batch(
         self,
@@ -173,9 +176,10 @@ class Model:
         from_: str | None = None,
         options: Options | None = None,
         check: bool = True,
+        glossary: Glossary | None = None,
     ) -> list[Result]:
         """Translate many texts together, which is faster than one by one; results in order."""
-        return translate.translate_batch(self._runtime, texts, to, from_, options, check)
+        return translate.translate_batch(self._runtime, texts, to, from_, options, check, glossary)
 
     def check_translation(
         self, source: str, translation: str, to: str, from_: str | None = None

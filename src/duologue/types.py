@@ -160,6 +160,7 @@ class Checks:
     uncovered         of a translation: source spans that it does not say; how likely that is
     invented          of a translation: spans of its text that the source does not say; the same
     wrong_language    of a translation: spans of its text in another language than was asked for
+    glossary          of a translation: source spans of terms that did not come out as told
     """
 
     source_truncated: tuple[Span, ...] = ()
@@ -169,6 +170,7 @@ class Checks:
     uncovered: tuple[Span, ...] = ()
     invented: tuple[Span, ...] = ()
     wrong_language: tuple[Span, ...] = ()
+    glossary: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,21 @@ translator   texts to results; begin here
 pieces       a text apart, and together again
 coverage     does a translation say all of its source, and nothing else?
 repair       what does not is decoded again
+glossary     terms that are to come out as they are told
 """
 
+from duologue.apps.translate.glossary import Glossary, Term
 from duologue.apps.translate.pieces import Piece, joined, split
 from duologue.apps.translate.translator import OPTIONS, check, translate_batch, translation
 
-__all__ = ["OPTIONS", "Piece", "check", "joined", "split", "translate_batch", "translation"]
+__all__ = [
+    "OPTIONS",
+    "Glossary",
+    "Piece",
+    "Term",
+    "check",
+    "joined",
+    "split",
+    "translate_batch",
+    "translation",
+]

@@ -281,8 +281,10 @@ def parts(source: str, translation: str) -> tuple[list[Bounds], list[Bounds]]:
 class Comparison:
     """One source and one translation of it, to be compared part by part.
 
-    read      makes a source of a text in either language
-    to, back  what the decoder is told for the translation, and for the way back
+    languages  of source and translation
+    ways       what the decoder is told for the translation, and for the way back
+
+    parts      (attribute) what is compared: of the source, and of the translation
     """
 
     def __init__(
@@ -297,12 +299,12 @@ class Comparison:
         self._texts = source, translation
         self._languages = languages
         self._ways = ways
-        self._parts = parts(source, translation)
+        self.parts = parts(source, translation)
         self._ids = [
             [tuple(self._encoded(text[start:end])) for start, end in bounds]
-            for text, bounds in zip(self._texts, self._parts, strict=True)
+            for text, bounds in zip(self._texts, self.parts, strict=True)
         ]
-        self._places = [_places(b, text) for b, text in zip(self._parts, self._texts, strict=True)]
+        self._places = [_places(b, text) for b, text in zip(self.parts, self._texts, strict=True)]
         self._pairs = self._near()
 
     def _encoded(self, text: str) -> list[int]:
@@ -324,7 +326,7 @@ class Comparison:
             for ids in side
         ]
         for way, side in ((forward, 0), (back, 1)):
-            for part, (start, end) in enumerate(self._parts[side]):
+            for part, (start, end) in enumerate(self.parts[side]):
                 source = self._source(self._texts[side][start:end])
                 others = [pair[1 - side] for pair in self._pairs if pair[side] == part]
                 asks += [score_ask(source, way, self._ids[1 - side][other]) for other in others]
@@ -336,6 +338,14 @@ class Comparison:
 
     def report(self, answers: Sequence[Decoded]) -> Report:
         """What the answers to asks, in their order, amount to."""
+        return self._report(*self.measures(answers))
+
+    def measures(self, answers: Sequence[Decoded]) -> tuple[Floats, float]:
+        """What the answers to asks say: how far each part belongs to each, and of the end.
+
+        returns  [parts of the source, parts of the translation] float64, in nats a token; and the
+                 log-probability that the translation ends where it does
+        """
         rest = iter(answers)
         alone = [[scores_of(next(rest), len(ids)) for ids in side] for side in self._ids]
         belongs = np.zeros((len(self._ids[0]), len(self._ids[1])))
@@ -352,7 +362,7 @@ class Comparison:
                     compared[pair] = True
         belongs[~compared] = _FLOOR
         whole = len(self._encoded(self._texts[1]))
-        return self._report(belongs, float(scores_of(next(rest), whole)[-1]))
+        return belongs, float(scores_of(next(rest), whole)[-1])
 
     def features(self, belongs: Floats, side: int) -> Floats:
         """[parts, 4] of one side (0: the source): what Weights weighs, in its order.
@@ -370,7 +380,7 @@ class Comparison:
         there = _anchors(other)
         total = num_words(text) + 1
         found = []
-        for value, (start, end) in zip(best, self._parts[side], strict=True):
+        for value, (start, end) in zip(best, self.parts[side], strict=True):
             part = text[start:end]
             left = max(0.1, 1 - num_words(part) / total)
             short = _tail((ratio - math.log(left)) / spread) - _tail(ratio / spread)
@@ -388,7 +398,7 @@ class Comparison:
         plain = plain_report(source, translation, self._languages[1])
         num_wrong = plain.num_wrong
         for text, bounds, scores in zip(
-            self._texts, self._parts, (uncovered, invented), strict=True
+            self._texts, self.parts, (uncovered, invented), strict=True
         ):
             num_wrong += sum(
                 score * num_words(text[start:end])
@@ -396,8 +406,8 @@ class Comparison:
             )
         return replace(
             plain,
-            uncovered=_findings(source, self._parts[0], uncovered),
-            invented=_findings(translation, self._parts[1], invented),
+            uncovered=_findings(source, self.parts[0], uncovered),
+            invented=_findings(translation, self.parts[1], invented),
             num_wrong=num_wrong,
         )
 
