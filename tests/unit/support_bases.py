@@ -79,7 +79,7 @@ def main(folder: Path, model: Path, point: str) -> None:
             kill()
 
     if point == "transaction":
-        knowledge._put = put
+        knowledge._put = put  # type: ignore[assignment]
     if point == "committed":
         KnowledgeStore.scrub = lambda self: kill()  # type: ignore[method-assign]
     base.refresh(progress)

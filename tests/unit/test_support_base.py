@@ -18,7 +18,7 @@ from support_bases import NEW, OLD, POINTS, make_model, opened, texts, write_fil
 from duologue import api
 from duologue.apps.support import KnowledgeBase
 from duologue.apps.support.base import Failure
-from duologue.apps.support.memories import joined
+from duologue.apps.support.memories import Floats, joined
 from duologue.apps.support.passages import Passage
 from duologue.config import ModelConfig
 from duologue.engine.memory import Memory
@@ -212,9 +212,10 @@ def test_a_passage_from_disk_is_what_was_encoded_but_for_rounding(base: Knowledg
     (kept,), (new,) = stored.memory.segments, fresh.segments
     assert (kept.ids, kept.is_document, kept.start) == (new.ids, True, 0)
 
-    def logits(memory: Memory) -> np.ndarray:
+    def logits(memory: Memory) -> Floats:
         state = base.runtime.forward.start(memory)
-        return base.runtime.forward.decode_step([state], [5])[0]
+        row: Floats = base.runtime.forward.decode_step([state], [5])[0]
+        return row
 
     assert np.abs(logits(stored.memory) - logits(fresh)).max() < 0.05 * np.ptp(logits(fresh))
 
@@ -319,7 +320,7 @@ def test_a_process_that_is_killed_leaves_the_old_or_the_new_state(
 ) -> None:
     opened(tmp_path / "base", model).add([documents])
     write_files(documents, NEW)
-    command = [sys.executable, HELPER, tmp_path, model_folder, point]
+    command = [sys.executable, str(HELPER), str(tmp_path), str(model_folder), point]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     base = opened(tmp_path / "base", model)
