@@ -21,6 +21,7 @@ FinishReason = Literal["stop", "length", "abort", "error"]
 Precision = Literal["f32", "bf16", "int8", "int4"]
 Timestamps = Literal["segment", "word", "none"]
 TranscriptFormat = Literal["txt", "srt", "vtt", "json"]
+CommandStatus = Literal["asking", "confirming", "done", "failed", "cancelled", "undone"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)  # the coarsest comes last
 
@@ -166,6 +167,22 @@ class Checks:
 
 
 @dataclass(frozen=True)
+class Command:
+    """What an assistant was told to do, and how far it is.
+
+    slots   values ready for JSON: numbers, "15:30", "2026-03-05", seconds of durations, texts
+    spans   where each value was said, as far as it was; `segment` counts the texts of this command
+    status  asking: a slot is missing; confirming: it waits for a yes; done; failed; cancelled;
+            undone: what was done before was taken back
+    """
+
+    intent: str
+    slots: dict[str, Any] = field(default_factory=dict)
+    spans: dict[str, Span] = field(default_factory=dict)
+    status: CommandStatus = "done"
+
+
+@dataclass(frozen=True)
 class Alternative:
     """A hypothesis that was not chosen; logprob is the natural log of its probability."""
 
@@ -180,6 +197,7 @@ class Result:
     confidence     geometric mean of the token probabilities, or the probability of the label
     probabilities  every label with its probability (they sum to 1); empty for free text
     evidence       source spans that the decoder attended to most, best first
+    command        what an assistant made of the text; None elsewhere, and if nothing fitted
     """
 
     text: str
@@ -190,6 +208,7 @@ class Result:
     alternatives: tuple[Alternative, ...] = ()
     probabilities: dict[str, float] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
+    command: Command | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON-ready values; one of these is one line of `--json`."""

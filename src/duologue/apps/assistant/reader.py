@@ -10,9 +10,10 @@ stays "off"), aliases are followed as long as the whole stays small, and a cycle
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import yaml
@@ -27,6 +28,7 @@ MAX_DEPTH = 12
 MAX_TEXT_CHARS = 1000
 MAX_TIMEOUT_S = 60.0
 
+_Made = TypeVar("_Made")
 _NAME = re.compile(r"[A-Za-z][\w/.-]{0,63}")
 _ACTION = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?")
 
@@ -93,7 +95,9 @@ class _Reader:
         for part in below:
             self.check_size(part, (*above, id(node)))
 
-    def mapping(self, node: yaml.Node, what: str, known: tuple[str, ...] = ()) -> dict[str, yaml.Node]:
+    def mapping(
+        self, node: yaml.Node, what: str, known: tuple[str, ...] = ()
+    ) -> dict[str, yaml.Node]:
         """A mapping with text keys; keys other than the known ones, if any are given, are refused."""
         if not isinstance(node, yaml.MappingNode):
             raise self.fail(node, f"{what} must be a mapping")
@@ -153,7 +157,7 @@ class _Reader:
             strays = [example for _, example in self.examples(top["out_of_scope"], "out_of_scope")]
         return self.checked(root, lambda: Declaration(intents, tuple(strays)))
 
-    def checked(self, node: yaml.Node, make):  # type: ignore[no-untyped-def]
+    def checked(self, node: yaml.Node, make: Callable[[], _Made]) -> _Made:
         """What `make` returns; its ConfigError becomes a DataError that names the node's line."""
         try:
             return make()
@@ -180,7 +184,7 @@ class _Reader:
                     problem = f"{{{slot}}} is no slot of {what}; slots are {known_slots}"
                     raise self.fail(place, problem)
         answers = fields.get("answers")
-        made: Intent = self.checked(
+        return self.checked(
             node,
             lambda: Intent(
                 name,
@@ -193,12 +197,10 @@ class _Reader:
                 {} if answers is None else self.answers(answers, what),
             ),
         )
-        return made
 
     def slot(self, name: str, node: yaml.Node) -> Slot:
         if isinstance(node, yaml.ScalarNode):
-            made: Slot = self.checked(node, lambda: Slot(name, self.text(node, f"slot {name!r}")))
-            return made
+            return self.checked(node, lambda: Slot(name, self.text(node, f"slot {name!r}")))
         what = f"slot {name!r}"
         known = "kind", "required", "prompt", "values", "preference"
         fields = self.mapping(node, what, known)
@@ -216,10 +218,9 @@ class _Reader:
         preference = fields.get("preference")
         kind = self.text(fields["kind"], "kind")
         filled = None if preference is None else self.text(preference, "preference")
-        result: Slot = self.checked(
+        return self.checked(
             fields["kind"], lambda: Slot(name, kind, required, prompts, choices, filled)
         )
-        return result
 
     def examples(self, node: yaml.Node, what: str) -> Iterator[tuple[yaml.Node, Example]]:
         for language, item in self.by_language(node, what).items():

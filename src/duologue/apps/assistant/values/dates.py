@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 
-from duologue.apps.assistant.values.found import Found, Pieces, longest
+from duologue.apps.assistant.values.found import Found, Pieces, longest, words_of
 from duologue.apps.assistant.values.numbers import read_number
 
 _ISO = re.compile(r"(?<!\d)(\d{4})-(\d{1,2})-(\d{1,2})(?!\d)")
@@ -61,14 +61,14 @@ _DAYS = {
     },
 }
 _WEEKDAYS = {
-    "en": "monday tuesday wednesday thursday friday saturday sunday".split(),
-    "de": "montag dienstag mittwoch donnerstag freitag samstag sonntag".split(),
+    "en": words_of("monday tuesday wednesday thursday friday saturday sunday"),
+    "de": words_of("montag dienstag mittwoch donnerstag freitag samstag sonntag"),
 }
 _MONTHS = {
-    "en": """january february march april may june july august september october november
-        december""".split(),
-    "de": """januar februar märz april mai juni juli august september oktober november
-        dezember""".split(),
+    "en": words_of("""january february march april may june july august september october november
+        december"""),
+    "de": words_of("""januar februar märz april mai juni juli august september oktober november
+        dezember"""),
 }
 _SHORT = {  # abbreviations, without the dot
     **{name[:3]: index for index, name in enumerate(_MONTHS["en"], 1)},
@@ -77,19 +77,19 @@ _SHORT = {  # abbreviations, without the dot
 _EN_ORDINALS = {
     word: value
     for value, word in enumerate(
-        """first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth
-        thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth""".split(),
+        words_of("""first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth
+        thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"""),
         1,
     )
 }
 _DE_ORDINALS = {
     word: value
     for value, word in enumerate(
-        """erste zweite dritte vierte fünfte sechste siebte achte neunte zehnte elfte zwölfte
+        words_of("""erste zweite dritte vierte fünfte sechste siebte achte neunte zehnte elfte zwölfte
         dreizehnte vierzehnte fünfzehnte sechzehnte siebzehnte achtzehnte neunzehnte zwanzigste
         einundzwanzigste zweiundzwanzigste dreiundzwanzigste vierundzwanzigste fünfundzwanzigste
         sechsundzwanzigste siebenundzwanzigste achtundzwanzigste neunundzwanzigste dreißigste
-        einunddreißigste""".split(),
+        einunddreißigste"""),
         1,
     )
 }
@@ -125,9 +125,7 @@ def _written(text: str, language: str, today: date) -> Iterator[Found]:
             yield from _made(match, (year, int(match[2]), int(match[1])), today)
 
 
-def _made(
-    match: re.Match[str], parts: tuple[int | None, int, int], today: date
-) -> Iterator[Found]:
+def _made(match: re.Match[str], parts: tuple[int | None, int, int], today: date) -> Iterator[Found]:
     day = _day(*parts, today)
     if day is not None:
         yield Found(match.start(), match.end(), "date", day.isoformat())

@@ -177,8 +177,6 @@ def _chinese(pieces: Pieces, index: int) -> Part | None:
     return None
 
 
-def _fraction(
-    pieces: Pieces, index: int, count: int, value: Number, language: str
-) -> Part | None:
+def _fraction(pieces: Pieces, index: int, count: int, value: Number, language: str) -> Part | None:
     unit = _unit(pieces, index + count, language)
     return None if unit is None else (value * unit[0], unit[0], count + unit[1])

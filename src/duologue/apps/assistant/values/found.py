@@ -2,6 +2,7 @@
 
 Found      what every recogniser returns
 longest    of overlapping ones those that stay
+words_of   a table of words, written as one text
 Pieces     the words of a text, or its characters where a script has no blanks, with their places
 """
 
@@ -35,6 +36,11 @@ class Found:
     def size(self) -> int:
         """How many characters it covers."""
         return self.end - self.start
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a table that is written as one text."""
+    return text.split()
 
 
 def longest(found: Iterable[Found]) -> list[Found]:

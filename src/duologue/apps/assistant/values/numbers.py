@@ -13,21 +13,21 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
-from duologue.apps.assistant.values.found import Found, Pieces, longest
+from duologue.apps.assistant.values.found import Found, Pieces, longest, words_of
 
 Number = int | float
 Read = tuple[Number, int] | None  # the value, and how many pieces it takes
 
-_EN_UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen
-fourteen fifteen sixteen seventeen eighteen nineteen""".split()
-_EN_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_EN_UNITS = words_of("""zero one two three four five six seven eight nine ten eleven twelve thirteen
+fourteen fifteen sixteen seventeen eighteen nineteen""")
+_EN_TENS = words_of("twenty thirty forty fifty sixty seventy eighty ninety")
 EN_SMALL = {word: value for value, word in enumerate(_EN_UNITS)}
 EN_TENS = {word: 10 * value for value, word in enumerate(_EN_TENS, 2)} | {"fourty": 40}
 _EN_SCALES = (("billion", 10**9), ("million", 10**6), ("thousand", 1000))
 
-_DE_UNITS = """null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn
-vierzehn fünfzehn sechzehn siebzehn achtzehn neunzehn""".split()
-_DE_TENS = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
+_DE_UNITS = words_of("""null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn
+vierzehn fünfzehn sechzehn siebzehn achtzehn neunzehn""")
+_DE_TENS = words_of("zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig")
 DE_SMALL = {word: value for value, word in enumerate(_DE_UNITS)} | {
     "zwo": 2,
     "fuenf": 5,

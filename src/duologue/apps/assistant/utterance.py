@@ -1,0 +1,191 @@
+"""One thing that was said, and every stretch of it that could be the value of a slot.
+
+Utterance    text, tokens, and candidates(slot)
+Candidate    a stretch, with the value it would give
+filled       an example with values in its slots, as somebody could have said it
+
+Candidates are all that a command may hold: values that no recogniser reads, choices that nobody
+declared and words that were not said cannot come out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import Any
+
+from duologue.apps.assistant.declaration import Example, Slot
+from duologue.apps.assistant.values import KINDS, Found, find_values
+from duologue.apps.assistant.values.found import longest
+
+MAX_CHARS = 1000  # longer texts are no commands
+MAX_TOKENS = 250
+MAX_FREE_TOKENS = {"text": 60, "place": 8}
+
+# Words, with inner apostrophes, dots and hyphens; Chinese characters and signs by themselves.
+_TOKEN = re.compile(
+    r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+(?:['’.\-:,][^\W_\u3400-\u9fff]+)*|[^\w\s]|_"
+)
+_MEANING = ("date", "time", "duration", "number")  # what reads as a number may be more than one
+
+
+@dataclass(frozen=True)
+class Token:
+    """A word, a sign, or one Chinese character."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """text[start:end] as the value of a slot; first and stop count tokens."""
+
+    start: int
+    end: int
+    first: int
+    stop: int
+    value: Any
+
+
+def tokens_of(text: str) -> list[Token]:
+    """The tokens of a text, MAX_TOKENS at most."""
+    matches = _TOKEN.finditer(text)
+    return [
+        Token(m[0], m.start(), m.end()) for m, _ in zip(matches, range(MAX_TOKENS), strict=False)
+    ]
+
+
+class Utterance:
+    """A text in a language, on a day that its dates are relative to."""
+
+    def __init__(self, text: str, language: str, today: date) -> None:
+        self.text = text
+        self.language = language
+        self.today = today
+        self.tokens = tokens_of(text)
+
+    @cached_property
+    def found(self) -> Mapping[str, list[Found]]:
+        """Kind -> what the recognisers read; kinds may overlap."""
+        text = self.text[:MAX_CHARS]
+        return {kind: find_values(text, kind, self.language, self.today) for kind in KINDS}
+
+    @cached_property
+    def meanings(self) -> list[Found]:
+        """Of all that was read the longest stretches, which do not overlap."""
+        ordered = [item for kind in _MEANING for item in self.found[kind]]
+        return longest(ordered)
+
+    def candidates(self, slot: Slot) -> list[Candidate]:
+        """Stretches that a typed slot may hold; those of free ones are all_spans."""
+        if slot.kind == "choice":
+            return list(self._choices(slot))
+        found = self.found.get(slot.kind, [])
+        if slot.kind == "number":
+            # "ten" of "ten minutes" is no number of its own.
+            inside = [m for m in self.meanings if m.kind != "number"]
+            found = [
+                f for f in found if not any(m.start <= f.start < m.end for m in inside)
+            ] or found
+        return [c for item in found if (c := self._candidate(item.start, item.end, item.value))]
+
+    def free_candidate(self, first: int, stop: int) -> Candidate:
+        """The stretch of tokens first..stop-1 as it was said."""
+        start, end = self.tokens[first].start, self.tokens[stop - 1].end
+        return Candidate(start, end, first, stop, self.text[start:end])
+
+    def _candidate(self, start: int, end: int, value: Any) -> Candidate | None:
+        inside = [
+            i for i, token in enumerate(self.tokens) if token.start < end and token.end > start
+        ]
+        return Candidate(start, end, inside[0], inside[-1] + 1, value) if inside else None
+
+    def _choices(self, slot: Slot) -> Iterator[Candidate]:
+        """Ways to say a choice, the longest at each place."""
+        ways = self.choice_ways(slot)
+        longest_way = max((len(way) for way in ways), default=0)
+        at, tokens = 0, self.tokens
+        while at < len(tokens):
+            for stop in range(min(len(tokens), at + 12), at, -1):
+                start, end = tokens[at].start, tokens[stop - 1].end
+                if end - start <= longest_way + 2:
+                    value = ways.get(" ".join(self.text[start:end].casefold().split()))
+                    if value is not None:
+                        yield Candidate(start, end, at, stop, value)
+                        at = stop - 1
+                        break
+            at += 1
+
+    def choice_ways(self, slot: Slot) -> dict[str, str]:
+        """What may be said for a choice in this language; in Chinese also without blanks."""
+        return slot.ways(self.language)
+
+
+# --- examples as utterances --------------------------------------------------------------------
+
+_SAMPLES: dict[str, dict[str, tuple[str, ...]]] = {
+    "en": {
+        "number": ("three", "20", "seventy"),
+        "duration": ("ten minutes", "an hour and a half", "45 seconds"),
+        "time": ("3 pm", "half past seven", "16:30"),
+        "date": ("tomorrow", "next friday", "march 5"),
+        "place": ("london", "New York", "berlin"),
+        "text": ("buy milk", "call my mother about the party", "water the plants"),
+    },
+    "de": {
+        "number": ("drei", "20", "siebzig"),
+        "duration": ("zehn minuten", "anderthalb Stunden", "45 Sekunden"),
+        "time": ("15 Uhr", "halb acht", "16:30 Uhr"),
+        "date": ("morgen", "nächsten Freitag", "5. März"),
+        "place": ("Berlin", "New York", "hamburg"),
+        "text": ("Milch kaufen", "meine Mutter wegen der Feier anrufen", "Blumen gießen"),
+    },
+    "zh": {
+        "number": ("三", "20", "七十"),
+        "duration": ("十分钟", "一个半小时", "45秒"),
+        "time": ("下午三点", "七点半", "16:30"),
+        "date": ("明天", "下周五", "3月5日"),
+        "place": ("北京", "纽约", "上海"),
+        "text": ("买牛奶", "给妈妈打电话说聚会的事", "浇花"),
+    },
+}
+NUM_FILLS = 3
+
+
+@dataclass(frozen=True)
+class Filled:
+    """An example with values: its text and where the slots are, in characters."""
+
+    text: str
+    language: str
+    places: tuple[tuple[str, int, int], ...]
+
+
+def filled(example: Example, slots: Mapping[str, Slot], turn: int) -> Filled:
+    """The example with its own values, or sample values that differ from turn to turn."""
+    text = example.lead
+    places: list[tuple[str, int, int]] = []
+    values = example.values or ("",) * len(example.parts)
+    for place, ((name, after), value) in enumerate(zip(example.parts, values, strict=True)):
+        value = value or sample(slots[name], example.language, turn + place)
+        places.append((name, len(text), len(text) + len(value)))
+        text += value + after
+    return Filled(text, example.language, tuple(places))
+
+
+def sample(slot: Slot, language: str, turn: int) -> str:
+    """Something that may be said for a slot."""
+    if slot.kind == "choice":
+        ways: Sequence[str] = [
+            way
+            for value, by_language in slot.choices.items()
+            for way in by_language.get(language, (value.replace("_", " "),))
+        ]
+    else:
+        ways = _SAMPLES[language][slot.kind]
+    return ways[turn % len(ways)]
