@@ -191,12 +191,39 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Citation:
+    """A passage of a knowledge base that an answer comes from, or that is nearest to a question.
+
+    document    path of the document
+    heading     the path of headings above the passage; may be empty
+    passage     number of the passage in the base
+    text        the passage
+    start, end  what was used, in characters of `text`, end excluded; equal: nothing
+    sentence    the sentences around that; of a passage that was not used, its beginning
+    score       how well it fits the question: 1 is the best there can be
+    """
+
+    document: str
+    heading: str
+    passage: int
+    text: str
+    start: int
+    end: int
+    sentence: str
+    score: float
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished reply, translation or label, with what a program needs to judge it.
 
-    confidence     geometric mean of the token probabilities, or the probability of the label
+    confidence     geometric mean of the token probabilities, or the probability of the label; of
+                   an answer from documents, the probability that it is right
     probabilities  every label with its probability (they sum to 1); empty for free text
     evidence       source spans that the decoder attended to most, best first
+    citations      of an answer from documents: the passages that it comes from, or if it was
+                   declined, the nearest ones
+    declined       the documents do not say, and `text` says so
     command        what an assistant made of the text; None elsewhere, and if nothing fitted
     """
 
@@ -208,6 +235,8 @@ class Result:
     alternatives: tuple[Alternative, ...] = ()
     probabilities: dict[str, float] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
+    citations: tuple[Citation, ...] = ()
+    declined: bool = False
     command: Command | None = None
 
     def to_dict(self) -> dict[str, Any]:
