@@ -9,6 +9,7 @@
     ├── TrainingError       a run that cannot go on (non-finite losses, nothing to train on)
     ├── StorageError        a database that cannot be opened, read or written
     ├── NotFoundError       a conversation, message or key that its owner does not have
+    ├── WebhookError        an address that was to be told of something did not take it
     └── EngineError         an inference request that cannot be served
         └── OverloadedError     not now: tells when to try again
 
@@ -84,6 +85,12 @@ class NotFoundError(DuologueError):
     """There is no such thing, or it belongs to someone else, which must look the same."""
 
     code = "not_found"
+
+
+class WebhookError(DuologueError):
+    """An address could not be told of something, or did not understand it."""
+
+    code = "webhook_failed"
 
 
 class EngineError(DuologueError):

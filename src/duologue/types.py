@@ -223,7 +223,7 @@ class Result:
     evidence       source spans that the decoder attended to most, best first
     citations      of an answer from documents: the passages that it comes from, or if it was
                    declined, the nearest ones
-    declined       the documents do not say, and `text` says so
+    declined       the documents do not say, or an assistant did not understand; `text` says so
     command        what an assistant made of the text; None elsewhere, and if nothing fitted
     """
 

@@ -123,7 +123,7 @@ class Intent:
     title    language -> what it does, in a few words
     confirm  ask before it is done
     action   name of an action, "module:function", a Webhook, or None: only recognise it
-    undo     name of the action that takes it back
+    undo     the action that takes it back
     answers  language -> outcome ("done", "failed", or what the action says) -> template
     """
 
@@ -133,7 +133,7 @@ class Intent:
     title: Mapping[str, str] = field(default_factory=dict)
     confirm: bool = False
     action: str | Webhook | None = None
-    undo: str | None = None
+    undo: str | Webhook | None = None
     answers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

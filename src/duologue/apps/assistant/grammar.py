@@ -4,8 +4,9 @@ CommandRule  an engine.rules.TokenRule that holds every hypothesis to the gramma
 Vocabulary   the pieces of a tokenizer as a trie of bytes; made once for a model
 
 The grammar is made for one utterance and one intent: values of typed slots are the stretches that
-were recognised in it, values of free slots are runs of its words. It is walked byte by byte, so that
-it does not matter how a tokenizer cuts words; where a text can be read in two ways both are kept.
+were recognised in it, values of free slots are runs of its words. It is walked byte by byte, so
+that it does not matter how a tokenizer cuts words; where a text can be read in two ways both are
+kept.
 """
 
 from __future__ import annotations

@@ -99,18 +99,19 @@ class Prior:
 
     def __init__(self, rows: Floats, targets: npt.NDArray[np.int64], classes: int) -> None:
         wanted = np.eye(classes, dtype=np.float32)[targets]
+        leaving: npt.NDArray[Any]  # what each example's scores owe to itself
         if len(rows) <= _MAX_DUAL:
             inverse = np.linalg.inv(rows @ rows.T + RIDGE * np.eye(len(rows), dtype=np.float32))
             dual = inverse @ wanted
-            self._weights = rows.T @ dual
-            self.scores_without: Floats = wanted - dual / np.diag(inverse)[:, None]
+            self._weights: npt.NDArray[Any] = rows.T @ dual
+            leaving = np.asarray(dual / np.diag(inverse)[:, None])
         else:
             products = rows.T @ rows + RIDGE * np.eye(rows.shape[1], dtype=np.float32)
             inverse = np.linalg.inv(products)
             self._weights = inverse @ (rows.T @ wanted)
             leverage = np.einsum("nf,nf->n", rows @ inverse, rows)
-            kept = np.maximum(1 - leverage, 1e-3)[:, None].astype(np.float32)
-            self.scores_without = wanted - (wanted - rows @ self._weights) / kept
+            leaving = (wanted - rows @ self._weights) / np.maximum(1 - leverage, 1e-3)[:, None]
+        self.scores_without: Floats = (wanted - leaving).astype(np.float32)
         self.temperature = self._fitted_temperature(targets)
 
     def _fitted_temperature(self, targets: npt.NDArray[np.int64]) -> float:

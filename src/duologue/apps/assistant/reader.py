@@ -98,7 +98,7 @@ class _Reader:
     def mapping(
         self, node: yaml.Node, what: str, known: tuple[str, ...] = ()
     ) -> dict[str, yaml.Node]:
-        """A mapping with text keys; keys other than the known ones, if any are given, are refused."""
+        """A mapping with text keys; if known ones are given, no others are taken."""
         if not isinstance(node, yaml.MappingNode):
             raise self.fail(node, f"{what} must be a mapping")
         pairs: dict[str, yaml.Node] = {}
@@ -193,7 +193,7 @@ class _Reader:
                 self.phrases(fields["title"], "title") if "title" in fields else {},
                 self.flag(fields["confirm"], "confirm") if "confirm" in fields else False,
                 self.action(fields["action"]) if "action" in fields else None,
-                self.action_name(fields["undo"]) if "undo" in fields else None,
+                self.action(fields["undo"]) if "undo" in fields else None,
                 {} if answers is None else self.answers(answers, what),
             ),
         )

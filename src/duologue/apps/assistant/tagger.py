@@ -29,11 +29,23 @@ _SEED = 20
 
 
 class Segment(NamedTuple):
-    """A slot and its stretch; score: 0..1, how much more likely than no slot the tags are."""
+    """A slot and what was said for it.
+
+    score  0..1: of the tagger how much its tags are above those of no slot, of the model the
+           probability of its words, 1 for what a recogniser found alone
+    """
 
     slot: str
     candidate: Candidate
-    score: float
+    text: str
+    score: float = 1.0
+
+    @classmethod
+    def of(
+        cls, slot: str, utterance: Utterance, candidate: Candidate, score: float = 1.0
+    ) -> Segment:
+        """With the words of the candidate."""
+        return cls(slot, candidate, utterance.text[candidate.start : candidate.end], score)
 
 
 def token_features(utterance: Utterance) -> Ints:
@@ -177,7 +189,7 @@ class Tagger:
             rest = scores[candidate.first + 1 : candidate.stop]
             gain += float((rest[:, begin + 1] - rest[:, 0]).sum())
             score = 1 / (1 + math.exp(-gain / (candidate.stop - candidate.first)))
-            segment = Segment(name, candidate, score)
+            segment = Segment.of(name, utterance, candidate, score)
             if name not in kept or kept[name].score < score:
                 kept[name] = segment
         return sorted(kept.values(), key=lambda segment: segment.candidate.first)

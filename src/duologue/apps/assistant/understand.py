@@ -24,7 +24,6 @@ from duologue.apps.assistant.grammar import CommandRule, Vocabulary
 from duologue.apps.assistant.prior import Features, Floats, Prior, counted, log_softmax
 from duologue.apps.assistant.tagger import Segment, Tagger
 from duologue.apps.assistant.utterance import NUM_FILLS, Filled, Utterance, filled
-from duologue.apps.assistant.values import KINDS
 from duologue.engine.engine import Constraints
 from duologue.engine.memory import Memory
 from duologue.engine.trie import score_labels
@@ -167,8 +166,8 @@ class Understanding:
             }
             ours = half.segments(probe.utterance, probe.intent.slots)
             theirs = self._model_segments(probe.utterance, probe.memory, probe.intent)
-            by_tagger += _agreement(wanted, ours, probe.utterance)
-            by_model += _agreement(wanted, theirs, probe.utterance)
+            by_tagger += _agreement(wanted, ours)
+            by_model += _agreement(wanted, theirs)
         return by_model > by_tagger
 
     # --- one text ----------------------------------------------------------------------------
@@ -248,7 +247,7 @@ class Understanding:
         )
         sure = confidence([finished.best])
         found = rule.slots(finished.best.ids)
-        segments = [Segment(name, candidate, sure) for name, candidate in found.items()]
+        segments = [Segment.of(name, utterance, c, sure) for name, c in found.items()]
         return sorted(segments, key=lambda segment: segment.candidate.first)
 
 
@@ -258,15 +257,15 @@ def completed(
     """The slots, and for typed ones that are still empty what was recognised and nobody took."""
     result = list(segments)
     for name, slot in slots.items():
-        if slot.kind in ("text", "place") or any(name == segment.slot for segment in result):
+        if slot.kind == "text" or any(name == segment.slot for segment in result):
             continue
-        rivals = [s for s in slots.values() if s.kind == slot.kind and s.kind in KINDS]
+        rivals = [s for s in slots.values() if s.kind == slot.kind and s.kind != "choice"]
         if len(rivals) > 1 and not slot.required:
             continue
         for candidate in utterance.candidates(slot):
             taken = [segment.candidate for segment in result]
             if all(candidate.stop <= c.first or candidate.first >= c.stop for c in taken):
-                result.append(Segment(name, candidate, 1.0))
+                result.append(Segment.of(name, utterance, candidate))
                 break
     return sorted(result, key=lambda segment: segment.candidate.first)
 
@@ -282,10 +281,7 @@ def _sampled(
     ]
 
 
-def _agreement(
-    wanted: set[tuple[str, str]], segments: Sequence[Segment], utterance: Utterance
-) -> int:
+def _agreement(wanted: set[tuple[str, str]], segments: Sequence[Segment]) -> int:
     """Slots found less slots invented."""
-    text = utterance.text
-    found = {(s.slot, text[s.candidate.start : s.candidate.end]) for s in segments}
+    found = {(segment.slot, segment.text) for segment in segments}
     return len(wanted & found) - len(found - wanted)

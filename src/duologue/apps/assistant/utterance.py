@@ -17,6 +17,7 @@ from datetime import date
 from functools import cached_property
 from typing import Any
 
+from duologue.apps.assistant.cities import find_cities
 from duologue.apps.assistant.declaration import Example, Slot
 from duologue.apps.assistant.values import KINDS, Found, find_values
 from duologue.apps.assistant.values.found import longest
@@ -29,7 +30,13 @@ MAX_FREE_TOKENS = {"text": 60, "place": 8}
 _TOKEN = re.compile(
     r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+(?:['’.\-:,][^\W_\u3400-\u9fff]+)*|[^\w\s]|_"
 )
-_MEANING = ("date", "time", "duration", "number")  # what reads as a number may be more than one
+_MEANING = (
+    "place",
+    "date",
+    "time",
+    "duration",
+    "number",
+)  # what reads as a number may be more than one
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,8 @@ class Utterance:
     def found(self) -> Mapping[str, list[Found]]:
         """Kind -> what the recognisers read; kinds may overlap."""
         text = self.text[:MAX_CHARS]
-        return {kind: find_values(text, kind, self.language, self.today) for kind in KINDS}
+        found = {kind: find_values(text, kind, self.language, self.today) for kind in KINDS}
+        return {**found, "place": find_cities(text)}
 
     @cached_property
     def meanings(self) -> list[Found]:

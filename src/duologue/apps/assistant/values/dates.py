@@ -4,7 +4,7 @@ Relative to a day that the caller gives. Where people disagree:
 
 - "Friday", "on Friday", "this Friday": the coming one; said on a Friday, in a week.
 - "next Friday" and 下周五 are in the next calendar week, which begins on Monday; German "nächsten
-  Freitag" and "kommenden Freitag" are the coming one, "nächste Woche Freitag" that of the next week.
+  Freitag" and "kommenden Freitag" are the coming one, "Freitag nächster Woche" is in the next week.
 - "in March" and other months, weeks and week-ends are no days.
 - A day without a year is the next such day, today included.
 """
@@ -77,17 +77,20 @@ _SHORT = {  # abbreviations, without the dot
 _EN_ORDINALS = {
     word: value
     for value, word in enumerate(
-        words_of("""first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth
-        thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"""),
+        words_of("""first second third fourth fifth sixth seventh eighth ninth tenth eleventh
+        twelfth thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth
+        twentieth"""),
         1,
     )
 }
 _DE_ORDINALS = {
     word: value
     for value, word in enumerate(
-        words_of("""erste zweite dritte vierte fünfte sechste siebte achte neunte zehnte elfte zwölfte
+        words_of("""erste zweite dritte vierte fünfte sechste siebte achte neunte zehnte elfte
+        zwölfte
         dreizehnte vierzehnte fünfzehnte sechzehnte siebzehnte achtzehnte neunzehnte zwanzigste
-        einundzwanzigste zweiundzwanzigste dreiundzwanzigste vierundzwanzigste fünfundzwanzigste
+        einundzwanzigste zweiundzwanzigste dreiundzwanzigste vierundzwanzigste
+        fünfundzwanzigste
         sechsundzwanzigste siebenundzwanzigste achtundzwanzigste neunundzwanzigste dreißigste
         einunddreißigste"""),
         1,
