@@ -10,7 +10,7 @@ Decision   say something, do a command, or take the last one back
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Literal, Protocol
@@ -19,13 +19,14 @@ from duologue.apps.assistant.actions import Outcome
 from duologue.apps.assistant.declaration import Declaration, Intent, Slot
 from duologue.apps.assistant.fits import fit, fitting
 from duologue.apps.assistant.phrases import SAYINGS, correction, hears
-from duologue.apps.assistant.spoken import render, spoken
+from duologue.apps.assistant.spoken import marks_of, render, spoken
 from duologue.apps.assistant.tagger import Segment
 from duologue.apps.assistant.understand import Understood
 from duologue.apps.assistant.utterance import MAX_CHARS, Utterance
 from duologue.text.language import guess_language
 from duologue.types import Command, CommandStatus, Span
 
+NUM_NEAREST = 3  # of what it can do, if nothing was understood
 MAX_TRIES = 3  # a question is asked so often
 SURE = 0.6  # from here on a text is a new command, not the answer to a question
 SURE_OF_TEXT = 0.8  # the same, where any words could be the answer
@@ -136,7 +137,9 @@ class Dialogue:
             return self._say("help", state, list=self._abilities(state.language))
         understood = self._reader.read(text, state.language, around.today)
         if not understood.is_understood:
-            abilities = self._abilities(state.language)
+            nearest = sorted(understood.probabilities.items(), key=lambda item: -item[1])
+            names = [name for name, _ in nearest[:NUM_NEAREST]]
+            abilities = self._abilities(state.language, names)
             decision = self._say("not_understood", state, list=abilities)
             return replace(decision, understood=understood)
         return replace(self._begin(understood, state, around), understood=understood)
@@ -173,8 +176,9 @@ class Dialogue:
     ) -> Decision:
         intent = self._intents[pending.intent]
         template = intent.answers.get(state.language, {}).get(saying)
-        if template is not None:
-            text = self._rendered(template, intent, pending.slots, state.language, around.today)
+        if template is not None and marks_of(template) <= set(pending.slots):
+            slots = self._spoken_slots(intent, pending.slots, state.language, around.today)
+            text = render(template, slots, lambda _, value: str(value))
         else:
             text = self._saying(saying, state.language, title=self._title(intent, state.language))
         state = replace(state, pending=pending)
@@ -319,17 +323,20 @@ class Dialogue:
             if outcome.case == "failed" and problem:
                 return self._saying("problem", language, problem=str(problem))
             return self._saying("failed" if outcome.case != "done" else "done", language)
-        values = {**around.preferences, **command.slots, **outcome.values}
-        return self._rendered(template, intent, values, language, around.today)
-
-    def _rendered(
-        self, template: str, intent: Intent, values: Mapping[str, Any], language: str, today: date
-    ) -> str:
+        # What an action says is said already; only slots are still to be put into words.
+        slots = self._spoken_slots(intent, command.slots, language, around.today)
+        values = {**around.preferences, **slots, **outcome.values}
         return render(
-            template,
-            values,
-            lambda name, value: spoken(value, intent.slots.get(name), language, today),
+            template, values, lambda _, value: spoken(value, None, language, around.today)
         )
+
+    def _spoken_slots(
+        self, intent: Intent, slots: Mapping[str, Any], language: str, today: date
+    ) -> dict[str, str]:
+        return {
+            name: spoken(value, intent.slots.get(name), language, today)
+            for name, value in slots.items()
+        }
 
     def _saying(self, name: str, language: str, **values: str) -> str:
         return render(SAYINGS[language][name], values, lambda _, value: str(value))
@@ -340,8 +347,11 @@ class Dialogue:
     def _title(self, intent: Intent, language: str) -> str:
         return intent.title.get(language) or intent.name.replace("_", " ")
 
-    def _abilities(self, language: str) -> str:
-        return "; ".join(self._title(intent, language) for intent in self._intents.values())
+    def _abilities(self, language: str, names: Iterable[str] | None = None) -> str:
+        """What it can do, all of it or some; the sign between is that of the language."""
+        intents = self._intents if names is None else names
+        sign = "；" if language == "zh" else "; "
+        return sign.join(self._title(self._intents[name], language) for name in intents)
 
     def _utterance(self, text: str, state: State, around: Surroundings) -> Utterance:
         return Utterance(text, state.language, around.today)

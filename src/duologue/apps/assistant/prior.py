@@ -12,7 +12,7 @@ Learning, section 7.10; here with one-hot targets).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,28 +29,49 @@ _MAX_DUAL = 4500  # with fewer examples than features their products are the sma
 
 
 def ngrams(utterance: Utterance, skip: Sequence[tuple[int, int]] = ()) -> Iterator[str]:
-    """Words in ones, twos and threes, parts of words; skip: stretches that are not looked at."""
-    words = ["^"]
-    end = 0
-    for token in utterance.tokens:
-        if token.start < end or any(a <= token.start < b for a, b in skip):
-            continue
-        meaning = next((m for m in utterance.meanings if m.start <= token.start < m.end), None)
-        if meaning is not None:
-            words.append(f"<{meaning.kind}>")
-            end = meaning.end
-        elif token.text[0].isalnum():
-            words.append(token.text.casefold())
-    words.append("$")
+    """Words in ones, twos and threes, parts of words, and the same with choices as their slots.
+
+    skip  stretches that are not looked at
+    """
+    words = _words(utterance, {}, skip)
+    for word in words:
+        if len(word) > 1 and word[0] != "<":
+            edged = f"^{word}$"
+            for size in (3, 4, 5):
+                yield from (f"c{edged[i : i + size]}" for i in range(len(edged) - size + 1))
+    yield from _runs(words)
+    if utterance.marks:
+        slots = {first: (stop, slot) for first, stop, slot in utterance.marks}
+        yield from _runs(_words(utterance, slots, skip))
+
+
+def _runs(words: Sequence[str]) -> Iterator[str]:
     for index, word in enumerate(words):
         yield word
         yield f"2 {' '.join(words[index : index + 2])}"
         if len(word) == 1:
             yield f"3 {' '.join(words[index : index + 3])}"
-        elif word[0] != "<":
-            edged = f"^{word}$"
-            for size in (3, 4, 5):
-                yield from (f"c{edged[i : i + size]}" for i in range(len(edged) - size + 1))
+
+
+def _words(
+    utterance: Utterance, slots: Mapping[int, tuple[int, str]], skip: Sequence[tuple[int, int]]
+) -> list[str]:
+    """The words, with kinds for typed values and names of slots for the choices of `slots`."""
+    words = ["^"]
+    end = stop = 0
+    for index, token in enumerate(utterance.tokens):
+        if token.start < end or index < stop or any(a <= token.start < b for a, b in skip):
+            continue
+        meaning = next((m for m in utterance.meanings if m.start <= token.start < m.end), None)
+        if index in slots:
+            stop, slot = slots[index]
+            words.append(f"<={slot}>")
+        elif meaning is not None:
+            words.append(f"<{meaning.kind}>")
+            end = meaning.end
+        elif token.text[0].isalnum():
+            words.append(token.text.casefold())
+    return [*words, "$"]
 
 
 class Features:

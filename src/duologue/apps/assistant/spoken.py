@@ -1,7 +1,7 @@
 """Typed values as people say them, and templates with values in them.
 
 spoken   "10 minutes", "15:30", "Friday, 6 March"
-render   an answer template with its values
+render   an answer template with its values; marks_of: which ones it wants
 """
 
 from __future__ import annotations
@@ -88,6 +88,11 @@ def day(value: date, language: str, today: date) -> str:
     month = _MONTHS[language][value.month - 1]
     dot = "." if language == "de" else ""
     return f"{weekday}, {value.day}{dot} {month}{' ' + year if year else ''}"
+
+
+def marks_of(template: str) -> set[str]:
+    """The names of the values that a template wants."""
+    return set(_MARK.findall(template))
 
 
 def render(template: str, values: Mapping[str, Any], say: Callable[[str, Any], str]) -> str:

@@ -80,6 +80,8 @@ def _kinds(utterance: Utterance) -> list[str]:
             if found.start < token.end and token.start < found.end:
                 kinds[index] = mark + found.kind
                 mark = "I"
+    for first, stop, slot in utterance.marks:
+        kinds[first:stop] = [f"B={slot}", *[f"I={slot}"] * (stop - first - 1)]
     return kinds
 
 

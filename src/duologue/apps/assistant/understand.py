@@ -21,9 +21,11 @@ import numpy.typing as npt
 
 from duologue.apps.assistant.declaration import Declaration, Intent, Slot
 from duologue.apps.assistant.grammar import CommandRule, Vocabulary
+from duologue.apps.assistant.patterns import matched
 from duologue.apps.assistant.prior import Features, Floats, Prior, counted, log_softmax
 from duologue.apps.assistant.tagger import Segment, Tagger
 from duologue.apps.assistant.utterance import NUM_FILLS, Filled, Utterance, filled
+from duologue.apps.assistant.values import LANGUAGES
 from duologue.engine.engine import Constraints
 from duologue.engine.memory import Memory
 from duologue.engine.trie import score_labels
@@ -98,6 +100,19 @@ class Understanding:
         ]
         self._vocabulary = self._make_vocabulary() if self._task == "command" else None
         self._slots = {s.name: s for intent in self._intents for s in intent.slots.values()}
+        self._lexicons: dict[str, dict[str, str]] = {
+            language: {
+                way: slot.name
+                for intent in self._intents
+                for slot in intent.slots.values()
+                for way in slot.ways(language)
+            }
+            for language in LANGUAGES
+        }
+        self._marked = {
+            intent.name: [e for e in intent.examples if e.parts and not any(e.values)]
+            for intent in self._intents
+        }
         self._fit(declaration)
 
     def _make_vocabulary(self) -> Vocabulary:
@@ -115,10 +130,9 @@ class Understanding:
         counts, means, targets = [], [], []
         for number, (intent, example) in enumerate(said):
             has_own = not example.parts or all(example.values)
-            fills = [
-                filled(example, intent.slots, turn) for turn in range(1 if has_own else NUM_FILLS)
-            ]
-            utterances = [Utterance(f.text, f.language, _SOME_DAY) for f in fills]
+            turns = range(number, number + (1 if has_own else NUM_FILLS))
+            fills = [filled(example, intent.slots, turn) for turn in turns]
+            utterances = [self._utterance(f.text, f.language, _SOME_DAY) for f in fills]
             tagged += zip(utterances, fills, strict=True)
             memory, mean = self._encode(fills[0].text)
             counts.append(counted(utterances[0], _sampled(fills[0], example.values, intent.slots)))
@@ -127,7 +141,7 @@ class Understanding:
             if number % every == 0:
                 probes.append(_Probe(number, utterances[0], memory, fills[0], intent))
         for example in declaration.out_of_scope:
-            counts.append(counted(Utterance(example.text, example.language, _SOME_DAY)))
+            counts.append(counted(self._utterance(example.text, example.language, _SOME_DAY)))
             means.append(self._encode(example.text)[1])
             targets.append(self._classes.index(_NONE))
         stacked = np.stack(counts), np.stack(means)
@@ -174,7 +188,7 @@ class Understanding:
 
     def read(self, text: str, language: str, today: date) -> Understood:
         """What a text means, said in a language on a day."""
-        utterance = Utterance(text, language, today)
+        utterance = self._utterance(text, language, today)
         memory, mean = self._encode(text)
         rows = self._features(counted(utterance)[None], mean[None])
         scores = self._prior.scores(rows)[0]
@@ -204,7 +218,13 @@ class Understanding:
             segments = self._model_segments(utterance, memory, intent)
         else:
             segments = self._tagger.segments(utterance, intent.slots)
+        by_example = matched(self._marked[intent.name], utterance, intent.slots)
+        if by_example and _num_typed(by_example, intent) >= _num_typed(segments, intent):
+            segments = by_example
         return completed(segments, utterance, intent.slots)
+
+    def _utterance(self, text: str, language: str, today: date) -> Utterance:
+        return Utterance(text, language, today, self._lexicons[language])
 
     def _encode(self, text: str) -> tuple[Memory, Floats]:
         """The memory of a text, and the mean [D] of what the encoder made of its tokens."""
@@ -249,6 +269,10 @@ class Understanding:
         found = rule.slots(finished.best.ids)
         segments = [Segment.of(name, utterance, c, sure) for name, c in found.items()]
         return sorted(segments, key=lambda segment: segment.candidate.first)
+
+
+def _num_typed(segments: Sequence[Segment], intent: Intent) -> int:
+    return sum(intent.slots[s.slot].kind not in ("text", "place") for s in segments)
 
 
 def completed(

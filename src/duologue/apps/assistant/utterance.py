@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,7 @@ from duologue.apps.assistant.values.found import longest
 
 MAX_CHARS = 1000  # longer texts are no commands
 MAX_TOKENS = 250
+_MAX_WAY_TOKENS = 12
 MAX_FREE_TOKENS = {"text": 60, "place": 8}
 
 # Words, with inner apostrophes, dots and hyphens; Chinese characters and signs by themselves.
@@ -68,12 +69,18 @@ def tokens_of(text: str) -> list[Token]:
 
 
 class Utterance:
-    """A text in a language, on a day that its dates are relative to."""
+    """A text in a language, on a day that its dates are relative to.
 
-    def __init__(self, text: str, language: str, today: date) -> None:
+    lexicon  casefolded ways to say a choice, each with the name of a slot that knows it
+    """
+
+    def __init__(
+        self, text: str, language: str, today: date, lexicon: Mapping[str, str] | None = None
+    ) -> None:
         self.text = text
         self.language = language
         self.today = today
+        self._lexicon = lexicon or {}
         self.tokens = tokens_of(text)
 
     @cached_property
@@ -113,53 +120,109 @@ class Utterance:
         ]
         return Candidate(start, end, inside[0], inside[-1] + 1, value) if inside else None
 
+    @cached_property
+    def marks(self) -> list[tuple[int, int, str]]:
+        """(first token, token behind the last, slot) of what the lexicon knows."""
+        return list(self._said(self._lexicon))
+
     def _choices(self, slot: Slot) -> Iterator[Candidate]:
         """Ways to say a choice, the longest at each place."""
-        ways = self.choice_ways(slot)
-        longest_way = max((len(way) for way in ways), default=0)
+        for first, stop, value in self._said(slot.ways(self.language)):
+            yield replace(self.free_candidate(first, stop), value=value)
+
+    def _said(self, ways: Mapping[str, str]) -> Iterator[tuple[int, int, str]]:
+        """Where something of `ways` is said, the longest at each place, and what it stands for."""
+        longest_way = max(map(len, ways), default=0)
         at, tokens = 0, self.tokens
         while at < len(tokens):
-            for stop in range(min(len(tokens), at + 12), at, -1):
+            for stop in range(min(len(tokens), at + _MAX_WAY_TOKENS), at, -1):
                 start, end = tokens[at].start, tokens[stop - 1].end
-                if end - start <= longest_way + 2:
-                    value = ways.get(" ".join(self.text[start:end].casefold().split()))
-                    if value is not None:
-                        yield Candidate(start, end, at, stop, value)
-                        at = stop - 1
-                        break
+                if end - start > longest_way + 2:
+                    continue
+                value = ways.get(" ".join(self.text[start:end].casefold().split()))
+                if value is not None:
+                    yield at, stop, value
+                    at = stop - 1
+                    break
             at += 1
-
-    def choice_ways(self, slot: Slot) -> dict[str, str]:
-        """What may be said for a choice in this language; in Chinese also without blanks."""
-        return slot.ways(self.language)
 
 
 # --- examples as utterances --------------------------------------------------------------------
 
+_NUMBERS = (
+    ("three", "20", "seventy", "5"),
+    ("drei", "20", "siebzig", "5"),
+    ("三", "20", "七十", "5"),
+)
 _SAMPLES: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
-        "number": ("three", "20", "seventy"),
-        "duration": ("ten minutes", "an hour and a half", "45 seconds"),
-        "time": ("3 pm", "half past seven", "16:30"),
-        "date": ("tomorrow", "next friday", "march 5"),
-        "place": ("london", "New York", "berlin"),
-        "text": ("buy milk", "call my mother about the party", "water the plants"),
+        "number": _NUMBERS[0],
+        "duration": ("ten minutes", "an hour and a half", "45 seconds", "2 hours", "a week"),
+        "time": ("3 pm", "half past seven", "16:30", "seven thirty", "noon"),
+        "date": ("tomorrow", "next friday", "march 5", "today", "on monday", "in three days"),
+        "place": ("london", "New York", "Oakville", "berlin", "Little Rock", "tokyo"),
+        "text": (
+            "buy milk",
+            "call my mother about the party",
+            "water the plants",
+            "the meeting was moved",
+            "Anna",
+            "eggs and flour for the cake",
+            "send the report to Mr Smith",
+            "pizza",
+            "that the door is locked",
+            "pay rent",
+            "my glasses are in the car",
+            "dentist appointment",
+        ),
     },
     "de": {
-        "number": ("drei", "20", "siebzig"),
-        "duration": ("zehn minuten", "anderthalb Stunden", "45 Sekunden"),
-        "time": ("15 Uhr", "halb acht", "16:30 Uhr"),
-        "date": ("morgen", "nächsten Freitag", "5. März"),
-        "place": ("Berlin", "New York", "hamburg"),
-        "text": ("Milch kaufen", "meine Mutter wegen der Feier anrufen", "Blumen gießen"),
+        "number": _NUMBERS[1],
+        "duration": (
+            "zehn minuten",
+            "anderthalb Stunden",
+            "45 Sekunden",
+            "2 Stunden",
+            "einer Woche",
+        ),
+        "time": ("15 Uhr", "halb acht", "16:30 Uhr", "7 Uhr 30", "acht"),
+        "date": ("morgen", "nächsten Freitag", "5. März", "heute", "am Montag", "in drei Tagen"),
+        "place": ("Berlin", "New York", "Neustadt", "hamburg", "Bad Aibling", "Tokio"),
+        "text": (
+            "Milch kaufen",
+            "meine Mutter wegen der Feier anrufen",
+            "Blumen gießen",
+            "das Treffen ist verschoben",
+            "Anna",
+            "Eier und Mehl für den Kuchen",
+            "den Bericht an Herrn Schmidt schicken",
+            "Pizza",
+            "dass die Tür zu ist",
+            "die Miete",
+            "meine Brille liegt im Auto",
+            "den Termin beim Zahnarzt",
+        ),
     },
     "zh": {
-        "number": ("三", "20", "七十"),
-        "duration": ("十分钟", "一个半小时", "45秒"),
-        "time": ("下午三点", "七点半", "16:30"),
-        "date": ("明天", "下周五", "3月5日"),
-        "place": ("北京", "纽约", "上海"),
-        "text": ("买牛奶", "给妈妈打电话说聚会的事", "浇花"),
+        "number": _NUMBERS[2],
+        "duration": ("十分钟", "一个半小时", "45秒", "2小时", "一周"),
+        "time": ("下午三点", "七点半", "16:30", "早上七点", "中午"),
+        "date": ("明天", "下周五", "3月5日", "今天", "星期一", "三天后"),
+        "place": ("北京", "纽约", "青田", "上海", "石家庄", "东京"),
+        "text": (
+            "买牛奶",
+            "给妈妈打电话说聚会的事",
+            "浇花",
+            "会议改期了",
+            "小明",
+            "鸡蛋和面粉做蛋糕",
+            "把报告发给王先生",
+            "披萨",
+            "门锁好了",
+            "交房租",
+            "眼镜在车里",
+            "看牙医",
+        ),
     },
 }
 NUM_FILLS = 3
