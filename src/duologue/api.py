@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from duologue.apps import transcribe as speech
+    from duologue.apps.assistant import Assistant, AssistantOptions
 
 __all__ = ["PRETRAINED", "Conversation", "Model", "load", "model_folder", "shipped_models"]
 
@@ -217,6 +218,17 @@ class Model:
         return intent.intent(self._runtime, text, label_set)
 
     # --- dialogue ----------------------------------------------------------------------------
+
+    def assistant(self, options: AssistantOptions | None = None) -> Assistant:
+        """An assistant that understands commands and does them; see apps.assistant.
+
+        options  None: the commands that come with Duologue, kept in the user's own file
+
+        Raises DataError or ConfigError for commands that cannot work.
+        """
+        from duologue.apps.assistant import Assistant  # here: it reads files of its own
+
+        return Assistant(self._runtime, options)
 
     def conversation(self) -> Conversation:
         """A new conversation; any number of them may share the model."""

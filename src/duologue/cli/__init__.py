@@ -33,6 +33,7 @@ COMMANDS = (
     "transcribe",
     "sentiment",
     "intent",
+    "assistant",
     "evaluate",
     "bench",
     "info",

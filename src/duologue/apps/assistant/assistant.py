@@ -25,8 +25,9 @@ from duologue.apps.assistant.house import House
 from duologue.apps.assistant.reader import read_commands
 from duologue.apps.assistant.scheduler import Clock, Scheduler, utc_now
 from duologue.apps.assistant.understand import Understanding
+from duologue.apps.assistant.values import LANGUAGES
 from duologue.apps.assistant.webhook import Hook
-from duologue.errors import DuologueError, WebhookError
+from duologue.errors import DuologueError, InputError, WebhookError
 from duologue.runtime import Runtime, check_text
 from duologue.storage.preferences import Due, PersonalStore
 from duologue.types import Command, Result, Usage
@@ -98,6 +99,9 @@ class Assistant:
 
     def __init__(self, runtime: Runtime, options: AssistantOptions | None = None) -> None:
         options = options or AssistantOptions()
+        if options.language not in LANGUAGES:
+            known = ", ".join(LANGUAGES)
+            raise InputError(f"unknown language {options.language!r}; there are {known}")
         self._options = options
         self._zone: tzinfo | None = zone(options.zone) if options.zone is not None else None
         self.declaration = _declaration(options)

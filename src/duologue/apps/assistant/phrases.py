@@ -30,7 +30,7 @@ SAYINGS: dict[str, dict[str, str]] = {
         "done": "Erledigt.",
         "failed": "Das hat nicht geklappt.",
         "problem": "Das hat nicht geklappt: {problem}.",
-        "not_understood": "Das habe ich nicht verstanden. Ähnlich wäre: {list}. Sag Hilfe für alles.",
+        "not_understood": "Das habe ich nicht verstanden. Ähnlich: {list}. Sag Hilfe für alles.",
         "help": "Ich kann: {list}.",
         "confirm": "Wirklich {title}?",
         "confirm_again": "Bitte sag ja oder nein: wirklich {title}?",
