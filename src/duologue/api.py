@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from duologue.apps import transcribe as speech
     from duologue.apps.support import KnowledgeBase
     from duologue.storage.knowledge import KnowledgeStore
+    from duologue.apps.assistant import Assistant, AssistantOptions
 
 __all__ = ["PRETRAINED", "Conversation", "Model", "load", "model_folder", "shipped_models"]
 
@@ -248,6 +249,17 @@ class Model:
         return KnowledgeBase(store, self._runtime)
 
     # --- dialogue ----------------------------------------------------------------------------
+
+    def assistant(self, options: AssistantOptions | None = None) -> Assistant:
+        """An assistant that understands commands and does them; see apps.assistant.
+
+        options  None: the commands that come with Duologue, kept in the user's own file
+
+        Raises DataError or ConfigError for commands that cannot work.
+        """
+        from duologue.apps.assistant import Assistant  # here: it reads files of its own
+
+        return Assistant(self._runtime, options)
 
     def conversation(self) -> Conversation:
         """A new conversation; any number of them may share the model."""

@@ -21,6 +21,7 @@ FinishReason = Literal["stop", "length", "abort", "error"]
 Precision = Literal["f32", "bf16", "int8", "int4"]
 Timestamps = Literal["segment", "word", "none"]
 TranscriptFormat = Literal["txt", "srt", "vtt", "json"]
+CommandStatus = Literal["asking", "confirming", "done", "failed", "cancelled", "undone"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)  # the coarsest comes last
 
@@ -174,6 +175,22 @@ class Checks:
 
 
 @dataclass(frozen=True)
+class Command:
+    """What an assistant was told to do, and how far it is.
+
+    slots   values ready for JSON: numbers, "15:30", "2026-03-05", seconds of durations, texts
+    spans   where each value was said, as far as it was; `segment` counts the texts of this command
+    status  asking: a slot is missing; confirming: it waits for a yes; done; failed; cancelled;
+            undone: what was done before was taken back
+    """
+
+    intent: str
+    slots: dict[str, Any] = field(default_factory=dict)
+    spans: dict[str, Span] = field(default_factory=dict)
+    status: CommandStatus = "done"
+
+
+@dataclass(frozen=True)
 class Alternative:
     """A hypothesis that was not chosen; logprob is the natural log of its probability."""
 
@@ -214,7 +231,8 @@ class Result:
     evidence       source spans that the decoder attended to most, best first
     citations      of an answer from documents: the passages that it comes from, or if it was
                    declined, the nearest ones
-    declined       the documents do not say, and `text` says so
+    declined       the documents do not say, or an assistant did not understand; `text` says so
+    command        what an assistant made of the text; None elsewhere, and if nothing fitted
     """
 
     text: str
@@ -227,6 +245,7 @@ class Result:
     usage: Usage = field(default_factory=Usage)
     citations: tuple[Citation, ...] = ()
     declined: bool = False
+    command: Command | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON-ready values; one of these is one line of `--json`."""

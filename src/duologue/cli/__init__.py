@@ -36,6 +36,7 @@ COMMANDS = (
     "intent",
     "ask",
     "kb",
+    "assistant",
     "evaluate",
     "bench",
     "info",
