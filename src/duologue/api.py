@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from duologue.apps import transcribe as speech
+    from duologue.apps.assistant import Assistant, AssistantOptions
     from duologue.apps.support import KnowledgeBase
     from duologue.storage.knowledge import KnowledgeStore
-    from duologue.apps.assistant import Assistant, AssistantOptions
 
 __all__ = ["PRETRAINED", "Conversation", "Model", "load", "model_folder", "shipped_models"]
 

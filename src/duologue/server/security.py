@@ -145,7 +145,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        refused = self._refusal(Headers(scope=scope))
+        refused = await self._refusal(Headers(scope=scope))
         if scope["type"] == "websocket":
             if refused is None:
                 await self._app(scope, receive, send)
@@ -174,13 +174,13 @@ class Guard:
         seconds = time.perf_counter() - begun_s
         self._service.metrics.answered(*route_of(scope), status, seconds)
 
-    def _refusal(self, headers: Headers) -> ApiError | None:
+    async def _refusal(self, headers: Headers) -> ApiError | None:
         """Why a request is not even looked at."""
         host = headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         if is_loopback(self._options.host) and name.lower() not in self._hosts:
             return ApiError("forbidden", "the Host header does not name this machine")
-        if not self._service.needs_key and _FORWARDED & set(headers):
+        if _FORWARDED & set(headers) and not await self._service.demands_key():
             problem = (
                 "a server without keys serves no proxy: make one with duologue keys create NAME"
             )
