@@ -29,6 +29,7 @@ GRANTED = {
     "cli/evaluate.py::evaluate": "the same",
     "cli/generate.py::generate": "the same",
     "cli/transcribe.py::transcribe": "the same",
+    "cli/kb.py::kb": "the same",
     "cli/serve.py::serve": "the same",
 }
 
