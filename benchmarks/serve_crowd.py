@@ -170,7 +170,7 @@ class Visitor:
     async def _type(self, socket: Any, conversation: str | None) -> None:
         text = self._text()
         for end in range(10, len(text), 10):
-            draft = {"type": "draft", "text": text[:end], "translate_to": "de", "sentiment": True}
+            draft = {"type": "draft", "text": text[:end], "translate_to": "zh", "sentiment": True}
             if conversation is not None:
                 draft["conversation_id"] = conversation
             await socket.send(json.dumps(draft))

@@ -68,7 +68,7 @@ async def _type(plan: dict[str, Any], texts: list[str], seed: int) -> list[Pause
 
 
 async def _draft(socket: ClientConnection, text: str, **more: str) -> None:
-    draft = {"type": "draft", "text": text, "translate_to": "de", "sentiment": True, **more}
+    draft = {"type": "draft", "text": text, "translate_to": "zh", "sentiment": True, **more}
     await socket.send(json.dumps(draft))
 
 
