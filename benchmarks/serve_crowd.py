@@ -106,12 +106,12 @@ class Visitor:
 
     async def types(self) -> None:
         """Type a draft, send it, and read the reply."""
-        async with self._conversation() as (conversation, _):
-            async with connect(f"ws://127.0.0.1:{self._port}/v1/live") as socket:
-                await self._type(socket, conversation)
-                await socket.send(json.dumps({"type": "send", "conversation_id": conversation}))
-                while (event := json.loads(await socket.recv()))["type"] != "done":
-                    assert event["type"] != "failed", event
+        url = f"ws://127.0.0.1:{self._port}/v1/live"
+        async with self._conversation() as (conversation, _), connect(url) as socket:
+            await self._type(socket, conversation)
+            await socket.send(json.dumps({"type": "send", "conversation_id": conversation}))
+            while (event := json.loads(await socket.recv()))["type"] != "done":
+                assert event["type"] != "failed", event
 
     async def leaves_typing(self) -> None:
         """Type a draft and go away."""

@@ -22,7 +22,7 @@ from duologue.server.errors import ApiError
 from duologue.server.paths import Paths
 from duologue.server.replies import RunningReply
 from duologue.server.service import Begun, ServedModel, Service, servable
-from duologue.storage.records import StoredMessage
+from duologue.storage.records import StoredConversation, StoredMessage
 from duologue.types import Options, Result, Turn
 
 MAX_TITLE_CHARS = 60  # of a title that is made from what was said first
@@ -142,6 +142,15 @@ class Dialogues:
             return _Asking(served, known, reply, before, store, head=found.head)
 
         return await self._answer(owner, conversation, prepare)
+
+    def path(self, owner: str, conversation: StoredConversation) -> list[StoredMessage]:
+        """The messages up to its head, without results; the next turn finds them in memory."""
+        if conversation.head is None:
+            return []
+        path = self._paths.to(owner, conversation.id, conversation.head)
+        if all(message.status == "complete" for message in path):
+            self._paths.keep(owner, path)
+        return path
 
     def is_busy(self, owner: str, conversation: str) -> bool:
         """Whether a reply is being made in a conversation."""
