@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import subprocess
@@ -58,6 +59,28 @@ def test_answers_are_read_whole(
     benchmark: Callable[[str], Any], content: bytes, answer: tuple[int, str]
 ) -> None:
     assert benchmark("serve_client")._parsed(content) == answer
+
+
+def test_the_end_of_an_answer_is_seen_in_whatever_pieces_it_comes(
+    benchmark: Callable[[str], Any],
+) -> None:
+    client = benchmark("serve_client")
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+    async def ask() -> Any:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            for piece in (head, b"2\r\nhi\r\n", b"0\r", b"\n\r", b"\n"):
+                for protocol in opened:
+                    protocol.data_received(piece)
+            writer.close()
+
+        opened: list[Any] = []
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            opened.append(await client.Connection.open(server.sockets[0].getsockname()[1]))
+            return await opened[0].ask(client.Request("/", {}))
+
+    assert asyncio.run(ask()).body == "hi"
 
 
 def test_events_are_read_from_a_stream(benchmark: Callable[[str], Any]) -> None:

@@ -171,6 +171,7 @@ class Dialogues:
             running.stop()
             await running.wait()
         gone = await self._service.stored(self._store.delete, owner, conversation)
+        self._paths.forget(owner, conversation)
         # After the saves that were begun, so that none brings back what is deleted.
         await asyncio.wrap_future(self._service.later(self._forget, gone))
 
