@@ -181,10 +181,10 @@ class LiveSession:
         """
         service, frame = self._service, draft.frame
         path: list[StoredMessage] = []
-        draft.served = served = service.model()
+        draft.served = served = service.reader()
         if frame.conversation_id is not None:
             where = self._owner, frame.conversation_id
-            draft.served = served = service.model(service.conversations.get(*where).model)
+            draft.served = served = service.reader(service.conversations.get(*where).model)
             path = service.conversations.path(*where)
         service.limits.check_texts(served.runtime, [frame.text])
         draft.path = tuple(message.id for message in path)
