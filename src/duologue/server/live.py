@@ -181,11 +181,11 @@ class LiveSession:
         """
         service, frame = self._service, draft.frame
         path: list[StoredMessage] = []
-        draft.served = served = service.model()
+        draft.served = served = service.reader()
         if frame.conversation_id is not None:
             where = self._owner, frame.conversation_id
             found = service.conversations.get(*where)
-            draft.served = served = service.model(found.model)
+            draft.served = served = service.reader(found.model)
             path = self._dialogues.path(self._owner, found)
         service.limits.check_texts(served.runtime, [frame.text])
         draft.path = tuple(message.id for message in path)

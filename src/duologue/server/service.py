@@ -178,6 +178,14 @@ class Service:
             raise NotFoundError(f"there is no such model; this server has {', '.join(self.models)}")
         return self.models[name]
 
+    def reader(self, name: str | None = None) -> ServedModel:
+        """The same, of a model that reads texts. Raises ApiError for one that hears."""
+        served = self.model(name)
+        if served.runtime.config.front_end == "mel":
+            problem = f"the model {served.name!r} hears speech and reads no texts; ask another one"
+            raise ApiError("invalid_input", problem, "model")
+        return served
+
     async def stored(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What a method of the store returns, which may have to wait for the disk."""
         loop = asyncio.get_running_loop()

@@ -107,16 +107,56 @@ def test_going_elsewhere_while_a_reply_is_made_mixes_nothing_up(open_page, slow_
     expect(page.locator(".message.agent .text")).not_to_be_empty()
 
 
-def test_the_button_that_stops_ends_the_reply_also_from_elsewhere(open_page, slow_server) -> None:
+def test_replies_of_two_conversations_are_made_at_the_same_time(open_page, slow_server) -> None:
     page = open_page(slow_server)
     begin(page, "hello how are you today")
     first = page.url
     page.click("#new")
-    expect(page.locator("#welcome")).to_be_visible()
-    page.click("#stop")
     expect(page.locator("#send")).to_be_visible()
+    begin(page, "what time does the train leave")
+    second = page.url
+    expect(page.locator("#conversations .busy")).to_have_count(2)
     page.goto(first)
+    expect(page.locator("#messages .text").first).to_have_text("hello how are you today")
+    expect(page.locator("#messages .message")).to_have_count(2)
+    expect(page.locator(".growing .text")).to_have_text(re.compile("...."))
+    expect(page.locator("#stop")).to_be_visible()
+    answered(page, 2)
+    expect(page.locator("#send")).to_be_visible()
+    shown = texts(page)
+    page.goto(second)
+    expect(page.locator("#messages .text").first).to_have_text("what time does the train leave")
+    answered(page, 2)
+    others = texts(page)
+    expect(page.locator("#conversations .busy")).to_have_count(0)
+    page.reload()
+    answered(page, 2)
+    assert texts(page) == others
+    page.goto(first)
+    expect(page.locator("#messages .text")).to_have_text(shown)
+
+
+def test_the_button_that_stops_ends_the_reply_that_is_shown(open_page, slow_server) -> None:
+    page = open_page(slow_server)
+    begin(page, "hello how are you today")
+    first = page.url
+    page.click("#new")
+    begin(page, "what time does the train leave")
+    page.click("#stop")
+    answered(page, 2)
     expect(page.locator(".message.agent .checks")).to_have_text("It was stopped here.")
+    page.goto(first)
+    expect(page.locator("#messages .text").first).to_have_text("hello how are you today")
+    answered(page, 2)
+    expect(page.locator(".message.agent .checks", has_text="It was stopped here.")).to_have_count(0)
+
+
+def test_what_another_tab_is_being_told_is_marked_in_the_list(open_page, slow_server) -> None:
+    page = open_page(slow_server)
+    begin(page, "hello how are you today")
+    other = page.context.new_page()
+    other.goto(slow_server.url)
+    expect(other.locator("#conversations li").first.locator(".busy")).to_be_visible()
 
 
 # --- branches ----------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ async def create(
     """Begin a conversation."""
     body = body or schemas.NewConversation()
     served = service.model(body.model)
+    served.runtime.template.prefix("reply")  # refuses a model that cannot
     create = service.conversations.create
     made = await service.stored(create, access.owner, served.name, body.title)
     return views.conversation(made, False)

@@ -121,7 +121,7 @@ def _body_of(model: type[BaseModel]) -> dict[str, Any]:
 async def translate(request: Request, service: ServiceDep) -> dict[str, Any]:
     """Translate a text or several; of HTML the text alone, and every tag stays as it is."""
     body, access = await _read(request, LibreTranslation)
-    served = service.model()
+    served = service.reader()
     texts = [body.q] if isinstance(body.q, str) else body.q
     service.limits.check("alternatives", body.alternatives + 1, "max_hypotheses")
     await service.work(service.limits.check_texts, served.runtime, texts, "q")
@@ -148,7 +148,9 @@ async def detect(request: Request, service: ServiceDep) -> list[dict[str, Any]]:
 async def languages(request: Request, service: ServiceDep) -> list[dict[str, Any]]:
     """The languages that the model can translate into, and from."""
     await _read(request, _NoFields)
-    codes = list(service.model().runtime.config.languages)
+    config = service.model().runtime.config
+    can_translate = "translate" in config.tasks and config.front_end != "mel"
+    codes = list(config.languages) if can_translate else []
     return [
         {
             "code": code,

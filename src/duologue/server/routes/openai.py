@@ -70,7 +70,7 @@ async def _asked(
     service: Service, access: Access, body: Sampling, turns: list[Turn], n: int = 1
 ) -> tuple[ServedModel, Question]:
     """What is to be answered by which model. Raises ApiError and InputError."""
-    served = service.model(body.model)
+    served = service.reader(body.model)
     service.limits.check("n", n, "max_hypotheses")
     base = Conversation.REPLY_OPTIONS
     if "reply" not in served.runtime.config.tasks:
@@ -334,7 +334,7 @@ async def embed(
     request: Request, service: ServiceDep, _access: Chat, body: EmbeddingRequest
 ) -> dict[str, Any]:
     """What the encoder makes of texts: the mean over their tokens, of length 1."""
-    served = service.model(body.model)
+    served = service.reader(body.model)
     texts = [body.input] if isinstance(body.input, str) else body.input
     size = served.runtime.config.d_model
     if body.dimensions not in (None, size):

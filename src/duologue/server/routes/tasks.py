@@ -130,7 +130,7 @@ async def encode(
     request: Request, service: ServiceDep, held: HeldDep, access: Chat, body: ToEncode
 ) -> Encoded:
     """Read a text or a dialogue into a memory, to be decoded any number of times."""
-    served = service.model(body.model)
+    served = service.reader(body.model)
     if body.turns is not None:
         turns = [Turn(turn.role, turn.text) for turn in body.turns]
     else:
@@ -169,7 +169,7 @@ async def translate(
     request: Request, service: ServiceDep, access: Translate, body: ToTranslate
 ) -> dict[str, Any]:
     """Translate a text, or several together."""
-    served = service.model(body.model)
+    served = service.reader(body.model)
     options = options_of(body.options, served.model.options("translate"), service.limits)
     texts = body.texts if body.texts is not None else [body.text or ""]
     work = jobs.translate(service, served, texts, (body.to, body.from_), options, access.owner)
@@ -186,7 +186,7 @@ async def sentiment(
     request: Request, service: ServiceDep, _access: Translate, body: ToJudge
 ) -> dict[str, Any]:
     """Whether a text is positive or negative."""
-    served = service.model(body.model)
+    served = service.reader(body.model)
 
     def judge() -> Generator[None, None, Result]:
         service.limits.check_texts(served.runtime, [body.text])
