@@ -35,6 +35,7 @@ from duologue.text.language import is_foreign
 from duologue.types import Options, Usage
 
 GREEDY = Options(max_tokens=8)
+EVERYTHING = (coverage.Weights(0, 0, 0, 0, 100.0),) * 3
 PARTS = st.lists(
     st.sampled_from(
         [
@@ -276,6 +277,20 @@ def report_of(task: Task, source: str, translation: str, belongs: list[list[floa
     return one._report(np.array(belongs), end)
 
 
+@given(st.lists(st.lists(st.integers(-3, 6), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_parts_are_matched_as_trying_all_ways_would(table: list[list[int]]) -> None:
+    belongs = np.array(table, dtype=np.float64)
+
+    def best(i: int, j: int) -> float:
+        if i == len(table) or j == 3:
+            return 0.0
+        return max(best(i + 1, j), best(i, j + 1), belongs[i, j] + best(i + 1, j + 1))
+
+    pairs = coverage.matched(belongs)
+    assert sum(belongs[pair] for pair in pairs) == best(0, 0)
+    assert all(a < c and b < d for (a, b), (c, d) in pairwise(pairs))
+
+
 def test_a_part_that_belongs_to_nothing_is_told_on_its_side(task: Task) -> None:
     source, translation = "hello my friend. what time is it?", "你好我的朋友。火车几点出发？"
     good = report_of(task, source, translation, [[6, -1], [-1, 6]], -0.1)
@@ -290,10 +305,11 @@ def test_a_part_that_belongs_to_nothing_is_told_on_its_side(task: Task) -> None:
 
 def test_a_translation_that_should_not_end_there_lacks_the_last_part(task: Task) -> None:
     source, translation = "hello my friend. what time is it?", "你好我的朋友。火车几点"
-    cut = report_of(task, source, translation, [[6, -1], [-1, 6]], -5.0)
+    cut = report_of(task, source, translation, [[6, -1], [-1, 6]], -3.5)
     assert [source[f.start : f.end] for f in cut.uncovered] == ["what time is it?"]
-    signed = report_of(task, source, translation + "？", [[6, -1], [-1, 6]], -5.0)
+    signed = report_of(task, source, translation + "？", [[6, -1], [-1, 6]], -3.5)
     assert signed.is_clean
+    assert not report_of(task, source, translation + "？", [[6, -1], [-1, 6]], -9.0).is_clean
 
 
 # --- again ---------------------------------------------------------------------------------------
@@ -389,8 +405,8 @@ def test_pauses_of_the_source_are_pauses_of_what_is_sewn() -> None:
 def test_spans_are_offsets_into_the_whole_texts(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coverage, "UNCOVERED", replace(coverage.UNCOVERED, bias=100.0))
-    monkeypatch.setattr(coverage, "INVENTED", replace(coverage.INVENTED, bias=100.0))
+    monkeypatch.setattr(coverage, "UNCOVERED", EVERYTHING)
+    monkeypatch.setattr(coverage, "INVENTED", EVERYTHING)
     text = "\n  hello how are you.\n\nwhat time? the card has not arrived yet \n"
     result = model.translate(text, to="zh", options=GREEDY)
     for spans, whole in ((result.checks.uncovered, text), (result.checks.invented, result.text)):
@@ -416,7 +432,7 @@ def test_without_the_check_there_is_one_round_and_no_finding(model: Model) -> No
 def test_a_translation_from_elsewhere_is_checked_line_by_line(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coverage, "UNCOVERED", replace(coverage.UNCOVERED, bias=100.0))
+    monkeypatch.setattr(coverage, "UNCOVERED", EVERYTHING)
     source, translated = "hello how\n\n what time\n", "你好\n the train leaves at\n"
     checks = model.check_translation(source, translated, "zh", "en")
     assert [span.text for span in checks.uncovered] == ["hello how", "what time"]
