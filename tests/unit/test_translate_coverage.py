@@ -24,9 +24,10 @@ from duologue.apps.batch import (
     scores_of,
 )
 from duologue.apps.translate import coverage, repair, translation
-from duologue.apps.translate.coverage import Comparison, plain_report, repeats, signs
+from duologue.apps.translate.coverage import Comparison, plain_report
 from duologue.apps.translate.pieces import clauses, num_words, sentences
 from duologue.apps.translate.repair import Draft, Task, drafted, repaired, reported
+from duologue.apps.translate.signs import Look, repeats, signs
 from duologue.engine.memory import Memory
 from duologue.engine.search import Finished, Hypothesis
 from duologue.errors import InputError
@@ -186,7 +187,7 @@ def test_an_unlikely_part_an_unseen_part_and_a_missing_end_are_odd() -> None:
     source, translation = "A man sleeps. A dog runs.", "Ein Mann schläft. Ein Hund rennt."
     logprobs = [((0, 17), -0.5), ((18, 33), -0.5)]
     shares = [((0, 13), 1.0), ((14, 25), 1.0)]
-    look = coverage.Look(logprobs, shares, True)
+    look = Look(logprobs, shares, True)
     assert not signs(source, translation, "en", "de", look)
     for odd in (
         replace(look, logprobs=[logprobs[0], ((18, 33), -4.0)]),
