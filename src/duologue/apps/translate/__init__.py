@@ -2,9 +2,10 @@
 
 translator   texts to results; begin here
 pieces       a text apart, and together again
-coverage     does a translation say all of its source, and nothing else?
+signs        what can be seen of a translation for nothing
+coverage     does it say all of its source, and nothing else?
 repair       what does not is decoded again
-glossary     terms that are to come out as they are told
+glossary     terms that are to come out as they are told; terms: how they get there
 """
 
 from duologue.apps.translate.glossary import Glossary, Term

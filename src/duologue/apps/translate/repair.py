@@ -14,15 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from duologue.apps.batch import Ask, Decoded, Plan
-from duologue.apps.translate.coverage import (
-    Comparison,
-    Report,
-    language_of,
-    look_of,
-    plain_report,
-    signs,
-)
+from duologue.apps.translate.coverage import Comparison, Report, plain_report
 from duologue.apps.translate.pieces import blank_of, clauses, sentences
+from duologue.apps.translate.signs import language_of, look_of, signs
 from duologue.engine.search import Hypothesis
 from duologue.explain import confidence
 from duologue.runtime import Runtime

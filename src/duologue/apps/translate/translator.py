@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 
 from duologue.apps.batch import Plan, check_texts, run_plan
 from duologue.apps.translate.coverage import Finding
-from duologue.apps.translate.glossary import Glossary, enforced
+from duologue.apps.translate.glossary import Glossary
 from duologue.apps.translate.pieces import Piece, gaps, split, starts
 from duologue.apps.translate.repair import Draft, Task, drafted, repaired, reported, total
+from duologue.apps.translate.terms import enforced
 from duologue.explain import confidence, has_loop, shifted
 from duologue.runtime import Runtime
 from duologue.types import Alternative, Checks, Options, Result, Span
