@@ -8,4 +8,5 @@ conversations.py  conversations and messages as trees
 export.py         a conversation as Markdown, plain text or JSON
 keys.py           API keys
 memory_cache.py   encoded memories in a folder of bounded size
+sqlite.py         SQLite files through the standard library, for stores that need no server
 """
