@@ -157,12 +157,14 @@ class Checks:
     trimmed_turns     earlier turns that were dropped from the memory to make room
     repetition        the text repeats a phrase to no purpose
     source_split      pieces of sentences so long that they were read one piece at a time
+    lost              placeholders and numbers of a source that its translation lacks, or repeats
     """
 
     source_truncated: tuple[Span, ...] = ()
     trimmed_turns: int = 0
     repetition: bool = False
     source_split: tuple[Span, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -103,15 +103,12 @@ def _renderer(before: str, after: str, style: str | None) -> Render:
 def _is_plain(value: str) -> bool:
     """Whether it can stand without quotes anywhere, and is a string then."""
     try:
-        for document in (f"k: {value}", f"[{value}]", f"{{k: {value}}}"):
-            events = [
-                event
-                for event in yaml.parse(document, Loader=yaml.SafeLoader)
-                if isinstance(event, yaml.NodeEvent)
-            ]
-            last = events[-1]
-            expected = 2 if document.startswith("[") else 3
-            if len(events) != expected or getattr(last, "value", None) != value:
+        for document, expected in ((f"k: {value}", (3, 2)), (f"[{value}]", (2, 1))):
+            events = [*yaml.parse(document, Loader=yaml.SafeLoader)]
+            scalars = [event for event in events if isinstance(event, yaml.ScalarEvent)]
+            num_nodes = sum(isinstance(event, yaml.NodeEvent) for event in events)
+            last = scalars[-1]
+            if (num_nodes, len(scalars)) != expected or last.value != value:
                 return False
             if last.tag or last.anchor or _tag(last) != _STRING_TAG:
                 return False

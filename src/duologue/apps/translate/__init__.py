@@ -2,9 +2,27 @@
 
 translator   texts to results; begin here
 pieces       a text apart, and together again
+protected    what must stay: placeholders, tags, mark-up; on placeholders, numbers, stand_ins,
+             units, alignment and placing
 """
 
 from duologue.apps.translate.pieces import Piece, joined, split
-from duologue.apps.translate.translator import OPTIONS, Joined, translate_batch
+from duologue.apps.translate.protected import (
+    Languages,
+    Translated,
+    translate_batch,
+    translate_parts,
+)
+from duologue.apps.translate.translator import OPTIONS, Joined
 
-__all__ = ["OPTIONS", "Joined", "Piece", "joined", "split", "translate_batch"]
+__all__ = [
+    "OPTIONS",
+    "Joined",
+    "Languages",
+    "Piece",
+    "Translated",
+    "joined",
+    "split",
+    "translate_batch",
+    "translate_parts",
+]

@@ -115,11 +115,16 @@ def _num_blank(text: str) -> int:
 # --- together ----------------------------------------------------------------------------------
 
 
+def blank_between(to: str | None) -> str:
+    """What stands between two sentences of a language."""
+    language = re.split("[-_]", to or "")[0].lower()
+    return "" if language in _BLANKLESS else " "
+
+
 def joined(text: str, pieces: Sequence[Piece], translations: Sequence[str], to: str | None) -> str:
     """The translated pieces, with the line breaks and blanks of the source between lines."""
     parts: list[str] = []
-    language = re.split("[-_]", to or "")[0].lower()
-    blank = "" if language in _BLANKLESS else " "
+    blank = blank_between(to)
     reached = 0
     for piece, translation in zip(pieces, translations, strict=True):
         gap = text[reached : piece.start]
