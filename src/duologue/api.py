@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from duologue.apps import transcribe as speech
+    from duologue.apps.documents import translating as documents
+    from duologue.storage.translation_memory import TranslationMemory
 
 __all__ = ["PRETRAINED", "Conversation", "Model", "load", "model_folder", "shipped_models"]
 
@@ -171,6 +173,29 @@ class Model:
     ) -> list[Result]:
         """Translate many texts together, which is faster than one by one; results in order."""
         return translate.translate_batch(self._runtime, texts, to, from_, options)
+
+    def translate_document(
+        self,
+        source: str | os.PathLike[str] | bytes,
+        to: str | None = None,
+        from_: str | None = None,
+        *,
+        format: str | None = None,
+        options: Options | None = None,
+        memory: TranslationMemory | None = None,
+        on_progress: documents.Progress | None = None,
+    ) -> documents.TranslatedDocument:
+        """Translate the prose of a file, or of its content; everything else stays as it is.
+
+        from_        a language code, or "auto" to guess
+        format       "txt", "md", "html", ...; None: what the ending of the file's name tells
+        memory       where earlier translations are looked up first
+        on_progress  is called with how many segments are done, and how many there are
+        """
+        from duologue.apps.documents import translating as documents  # here: few need it
+
+        how = documents.DocumentOptions(to, from_, format, options, memory)
+        return documents.translate_document(self._runtime, source, how, on_progress)
 
     def summarize(self, text: str, options: Options | None = None) -> Result:
         """The gist of a text; options None: options("summarize")."""

@@ -28,6 +28,7 @@ GRANTED = {
     "cli/evaluate.py::evaluate": "the options of a command are its parameters",
     "cli/generate.py::generate": "the same",
     "cli/transcribe.py::transcribe": "the same",
+    "cli/translate.py::translate": "the same",
     "cli/serve.py::serve": "the same",
 }
 

@@ -28,6 +28,7 @@ COMMANDS = (
     "serve",
     "keys",
     "translate",
+    "tm",
     "summarize",
     "generate",
     "transcribe",

@@ -57,7 +57,6 @@ _SCHEMA = Schema(
                 VALUES ('delete', old.id, old.normal);
                 INSERT INTO entries_text (rowid, normal) VALUES (new.id, new.normal);
             END""",
-            "INSERT INTO entries_text (entries_text, rank) VALUES ('secure-delete', 1)",
         ),
     ),
 )
@@ -218,6 +217,8 @@ class TranslationMemory:
                 (source, to_language, to_language),
             )
             removed = found.rowcount
+            # Merging the index leaves nothing of what was removed in it.
+            connection.execute("INSERT INTO entries_text (entries_text) VALUES ('optimize')")
         self._file.scrub()
         return removed
 

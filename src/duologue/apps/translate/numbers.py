@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ _VALUE_OF = {word: value for value, words in _WORDS.items() for word in words.sp
 _SCALES = {
     "hundred": 1e2, "hundert": 1e2, "百": 1e2, "thousand": 1e3, "tausend": 1e3, "k": 1e3,
     "千": 1e3, "万": 1e4, "萬": 1e4, "十万": 1e5, "百万": 1e6, "千万": 1e7, "亿": 1e8, "億": 1e8,
-    "十亿": 1e9, "million": 1e6, "millions": 1e6, "millionen": 1e6, "mio": 1e6, "m": 1e6,
+    "十亿": 1e9, "million": 1e6, "millions": 1e6, "millionen": 1e6, "mio": 1e6, "m": 1e6, "成": 10,
     "billion": 1e9, "billions": 1e9, "milliarde": 1e9, "milliarden": 1e9, "mrd": 1e9, "bn": 1e9,
 }  # fmt: skip
 _UNITS = (
@@ -60,13 +61,21 @@ _UNITS = (
 _SIGN = r"km|kg|cm|mm|ml|mg|[kmgt]b|[mg]hz|kwh?|[%％]|°[cf]|[€$£¥]"
 _NUMBER = re.compile(
     rf"""(?P<before>[€$£¥]\s?)?
-    (?P<digits>\d+(?:[.,'’\u00a0\u202f\ ](?=\d{{3}}(?!\d))\d{{3}})*(?:[.,]\d+)?)
-    (?:\s?(?P<sign>{_SIGN})(?![a-z])|[\s-]?(?P<scale>[A-Za-z]+|[十百千]?[万萬亿億]|[百千])?)
-    (?P<half>\s?[ap]\.?m\b)?""",
+    (?:(?P<hour>[01]?\d|2[0-4]):(?P<minute>[0-5]\d)(?!\d)
+    |(?P<digits>\d+(?:[.,'’\ ](?=\d{{3}}(?!\d))\d{{3}})*(?:[.,]\d+)?))
+    (?:\s?(?P<sign>{_SIGN})(?![a-z])|(?P<scale>[\s-]?[A-Za-z]+|[多余几]?[十百千]?[万萬亿億]|[百千成])?)
+    (?P<clock>\s?(?:[ap]\.?m\b|uhr|o'clock|[点时])|(?<=[ap]m))?""",
     re.X | re.I,
 )
 _SPELLED = re.compile(r"[零一二三四五六七八九两十百千万亿]+|[A-Za-zÄÖÜäöüß]+")
-_SEPARATORS = re.compile(r"['’\u00a0\u202f ]")
+_SEPARATORS = re.compile(r"['’ ]")
+_MONTHS = (
+    "january jan januar", "february feb februar", "march mar märz", "april apr", "may mai",
+    "june jun juni", "july jul juli", "august aug", "september sep sept", "october oct oktober okt",
+    "november nov", "december dec dezember dez",
+)  # fmt: skip
+_VALUE_OF.update((word, month) for month, words in enumerate(_MONTHS, 1) for word in words.split())
+_CLOCK = 1e12  # values of times of day begin here
 
 
 @dataclass(frozen=True)
@@ -80,9 +89,10 @@ class _Number:
 
 def lost_numbers(source: str, translation: str) -> Iterator[str]:
     """The numbers of a text that its translation lacks, as the text has them."""
-    numbers = [*_numbers(source)]
+    numbers = [*_numbers(unicodedata.normalize("NFKC", source))]
     if not numbers:
         return
+    translation = unicodedata.normalize("NFKC", translation)
     left = [*_numbers(translation), *_spelled(translation)]
     low = translation.lower()
     for number in numbers:
@@ -98,18 +108,29 @@ def lost_numbers(source: str, translation: str) -> Iterator[str]:
 
 def _numbers(text: str) -> Iterator[_Number]:
     for found in _NUMBER.finditer(text):
-        values = set(_values(found["digits"]))
-        scale = (found["scale"] or "").lower()
-        half = found["half"] or (found["scale"] if scale in ("am", "pm") else "")
-        if scale in _SCALES:
-            values = {value * _SCALES[scale] for value in values}
-        if half or (found.end() < len(text) and re.match(r"\s?[ap]\.?m", text[found.end() :][:4])):
-            values |= {value + 12 for value in values if value < 12}
+        scale = (found["scale"] or "").strip(" -多余几").lower()
+        if found["hour"]:
+            values = {*_times(int(found["hour"]), int(found["minute"]))}
+        else:
+            values = {*_values(found["digits"])}
+            if scale in _SCALES:
+                values |= {round(value * _SCALES[scale], 4) for value in values}
+            if (found["clock"] or scale in ("am", "pm", "uhr")) and max(values) <= 24:
+                values |= {*_times(int(min(values)), 0)}
         yield _Number(_shown(found), frozenset(values), _unit(found))
 
 
+def _times(hour: int, minute: int) -> Iterator[float]:
+    """What a time of day may be written as: with twelve hours or 24, and without minutes."""
+    yield _CLOCK + 60 * (hour % 12) + minute
+    for same in (hour, hour % 12, hour % 12 + 12):
+        yield float(100 * same + minute)
+        if minute == 0:
+            yield float(same)
+
+
 def _shown(found: re.Match[str]) -> str:
-    end = found.end("sign") if found["sign"] else found.end("digits")
+    end = max(found.end("sign"), found.end("digits"), found.end("minute"))
     return found.string[found.start() : end].strip()
 
 
@@ -142,7 +163,10 @@ def _spelled(text: str) -> Iterator[_Number]:
         if value is None and word[0] not in _DIGITS:
             value = _VALUE_OF.get(word)
         if value is not None:
-            yield _Number(found[0], frozenset((float(value), float(value + 12))))
+            values = {float(value)}
+            if value <= 24:  # it may be an hour
+                values |= {*_times(int(value), 0)}
+            yield _Number(found[0], frozenset(values))
 
 
 def _chinese(word: str) -> float | None:

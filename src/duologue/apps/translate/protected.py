@@ -40,6 +40,7 @@ from duologue.apps.translate.units import (
     slots,
 )
 from duologue.runtime import Runtime
+from duologue.text.language import guess_language
 from duologue.types import Alternative, Checks, Options, Result, Span, Usage
 
 Translate = Callable[[Sequence[str]], list[Result]]
@@ -73,14 +74,33 @@ def translate_batch(
 ) -> list[Result]:
     """What translator.translate_batch does; placeholders and tags stay, each exactly once.
 
+    from_  "auto" is guessed, text by text; where nothing tells, the model has to see it
+
     Numbers may change; Result.checks.lost tells which did.
     """
+    if from_ == "auto":
+        return _guessed(runtime, texts, to, options)
     runtime.template.prefix("translate", from_, to)  # also where there is nothing to translate
     check_texts(texts)
     parts = [(text,) for text in texts]
     translate = partial(_translate, runtime, to, from_, options)
     done = translate_parts(runtime, parts, Languages(to, from_), translate)
     return [replace(item.result, text=item.result.text.strip()) for item in done]
+
+
+def _guessed(
+    runtime: Runtime, texts: Sequence[str], to: str | None, options: Options | None
+) -> list[Result]:
+    """Texts of several languages, those of one together; results in their order."""
+    check_texts(texts)
+    guesses = [guess_language(text, runtime.config.languages) for text in texts]
+    results: dict[int, Result] = {}
+    for guess in dict.fromkeys(guesses):
+        places = [place for place, other in enumerate(guesses) if other == guess]
+        some = [texts[place] for place in places]
+        done = translate_batch(runtime, some, to, guess, options)
+        results.update(zip(places, done, strict=True))
+    return [results[place] for place in range(len(texts))]
 
 
 def _translate(
