@@ -44,8 +44,8 @@ def read(data: bytes) -> Document:
         for name, part in spliced.items()
         for number in range(1, len(part.segments) + 1)
     ]
-    segments = tuple(segment for part in spliced.values() for segment in part.segments)
-    return Document("docx", segments, tuple(places), write)
+    found = tuple(segment for part in spliced.values() for segment in part.segments)
+    return Document("docx", found, tuple(places), write)
 
 
 def _place(name: str) -> str:

@@ -21,6 +21,7 @@ _WRAPPERS = frozenset(
     f"w:{name}" for name in ["hyperlink", "ins", "moveTo", "smartTag", "fldSimple", "dir", "bdo"]
 )
 _BREAKS = ("w:br", "w:tab", "w:cr")
+_PRESERVED = 'xml:space="preserve"'
 _LOOKLESS = re.compile(r"<w:(?:lang|noProof)\b[^>]*/>")
 
 
@@ -140,6 +141,8 @@ class _Paragraph:
             return
         start, end = node.end, self._nodes.at(self._nodes.closing(place)).start
         said = to_text(self._nodes.text[start:end])
+        if _PRESERVED not in self._nodes.text[node.start : node.end]:
+            said = said.strip()
         yield Token(start, self._nodes.text[start:end], said)
 
     def _mark(

@@ -34,8 +34,6 @@ def _value(string: re.Match[str]) -> Segment | None:
     """A string between its quotes; blanks around its words stay, however they are spelled."""
     said = json.loads(string[0])
     raw = string[0][1:-1]
-    if "\\" not in raw:
-        return segment_of([Token(string.start() + 1, raw, said)])
     words = said.strip()
     segment = segment_of([Token(string.start() + 1, words, words)])
     if segment is None:

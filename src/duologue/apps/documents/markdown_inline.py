@@ -124,7 +124,7 @@ def _emphasised(text: str, found: list[Token]) -> Iterator[Token]:
         before, after = text[token.start - 1 : token.start], text[token.end : token.end + 1]
         can_open = bool(after.strip()) and not (token.raw[0] == "_" and before.isalnum())
         can_close = bool(before.strip()) and not (token.raw[0] == "_" and after.isalnum())
-        del waiting[: len(waiting) - _MAX_NESTED]
+        del waiting[: max(0, len(waiting) - _MAX_NESTED)]
         depth = len(waiting)
         while can_close and depth and found[waiting[depth - 1]].raw != token.raw:
             depth -= 1

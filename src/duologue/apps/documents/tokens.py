@@ -124,7 +124,7 @@ def _pairs(tokens: Sequence[Token]) -> dict[int, int]:
         if token.opens:
             waiting.append(place)
         elif token.closes:
-            del waiting[: len(waiting) - _MAX_NESTED]
+            del waiting[: max(0, len(waiting) - _MAX_NESTED)]
             depth = len(waiting)
             while depth and tokens[waiting[depth - 1]].opens != token.closes:
                 depth -= 1

@@ -54,7 +54,7 @@ _UNITS = (
     ("cm", "厘米", "公分", "zentimet", "centimet"), ("mm", "毫米", "millimet"),
     ("ml", "毫升", "millilit"), ("mg", "毫克", "milligra"), ("kb",), ("mb", "兆"), ("gb",), ("tb",),
     ("mhz",), ("ghz",), ("kwh", "千瓦时"), ("kw", "千瓦"), ("°c", "℃", "摄氏"), ("°f", "℉", "华氏"),
-    ("%", "％", "百分之", "percent", "per cent", "prozent"), ("€", "eur", "欧元"),
+    ("%", "％", "百分之", "percent", "per cent", "prozent", "成"), ("€", "eur", "欧元"),
     ("$", "dollar", "美元", "usd"), ("£", "pound", "pfund", "英镑", "gbp"),
     ("¥", "yuan", "元", "cny", "rmb", "块"),
 )  # fmt: skip
@@ -67,7 +67,7 @@ _NUMBER = re.compile(
     (?P<clock>\s?(?:[ap]\.?m\b|uhr|o'clock|[点时])|(?<=[ap]m))?""",
     re.X | re.I,
 )
-_SPELLED = re.compile(r"[零一二三四五六七八九两十百千万亿]+|[A-Za-zÄÖÜäöüß]+")
+_SPELLED = re.compile(r"[零一二三四五六七八九两十百千万亿]+成?|[A-Za-zÄÖÜäöüß]+")
 _SEPARATORS = re.compile(r"['’ ]")
 _MONTHS = (
     "january jan januar", "february feb februar", "march mar märz", "april apr", "may mai",
@@ -170,7 +170,9 @@ def _spelled(text: str) -> Iterator[_Number]:
 
 
 def _chinese(word: str) -> float | None:
-    """The value of Chinese numerals."""
+    """The value of Chinese numerals; tenths are told in percent."""
+    if word.endswith("成"):
+        return 10 * (_chinese(word[:-1]) or 0)
     if all(char in _DIGITS for char in word):
         return float("".join(str(_DIGITS.index(char)) for char in word))
     total = section = digit = 0

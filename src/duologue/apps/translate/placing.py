@@ -50,9 +50,9 @@ def _tree(marks: Sequence[tuple[int, Mark]]) -> list[_Stretch]:
     top: list[_Stretch] = []
     levels = [top]
     opened: list[_Stretch] = []
-    numbers = [mark.pair for _, mark in marks]
+    nested = _nested(marks)
     for place, mark in marks:
-        is_pair = mark.pair is not None and numbers.count(mark.pair) == 2
+        is_pair = mark.pair in nested
         if is_pair and opened and opened[-1].marks[0].pair == mark.pair:
             stretch = opened.pop()
             levels.pop()
@@ -65,6 +65,19 @@ def _tree(marks: Sequence[tuple[int, Mark]]) -> list[_Stretch]:
             opened.append(stretch)
             levels.append(stretch.inner)
     return top
+
+
+def _nested(marks: Sequence[tuple[int, Mark]]) -> set[int | None]:
+    """The pairs that are whole and cross no other of these."""
+    found: set[int | None] = set()
+    opened: list[int] = []
+    for _, mark in marks:
+        if mark.pair in opened:
+            del opened[opened.index(mark.pair) :]
+            found.add(mark.pair)
+        elif mark.pair is not None:
+            opened.append(mark.pair)
+    return found
 
 
 class _Placer:
