@@ -50,7 +50,11 @@ NAMES = {
     "de": ((r"\bTom\b", r"\bTom\b"), (r"\bMary\b", r"\b(?:Mary|Maria)\b")),
     "zh": ((r"\bTom\b", "汤姆"), (r"\bMary\b", "玛丽")),
 }
-SAME = (r"(?<![\d.,:])\d{2,4}(?![\d.,:])", r"(?<![A-Za-z])[A-Z]{2,5}(?![A-Za-z])")
+# No part of a longer word, number or code, of which a placeholder would become a part too.
+SAME = (
+    r"(?<![A-Za-z0-9.,:$€£&/-])\d{2,4}(?![A-Za-z0-9.,:&/-])",
+    r"(?<![A-Za-z0-9&/-])[A-Z]{2,5}(?![A-Za-z0-9&/-])",
+)
 
 
 @dataclass(frozen=True)
