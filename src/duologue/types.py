@@ -157,13 +157,21 @@ class Checks:
     trimmed_turns     earlier turns that were dropped from the memory to make room
     repetition        the text repeats a phrase to no purpose
     source_split      pieces of sentences so long that they were read one piece at a time
-    lost              placeholders and numbers of a source that its translation lacks, or repeats
+    uncovered         of a translation: source spans that it does not say; how likely that is
+    invented          of a translation: spans of its text that the source does not say; the same
+    wrong_language    of a translation: spans of its text in another language than was asked for
+    glossary          of a translation: source spans of terms that did not come out as told
+    lost              of a translation: placeholders and numbers that it lacks, or has too often
     """
 
     source_truncated: tuple[Span, ...] = ()
     trimmed_turns: int = 0
     repetition: bool = False
     source_split: tuple[Span, ...] = ()
+    uncovered: tuple[Span, ...] = ()
+    invented: tuple[Span, ...] = ()
+    wrong_language: tuple[Span, ...] = ()
+    glossary: tuple[Span, ...] = ()
     lost: tuple[str, ...] = ()
 
 

@@ -81,7 +81,7 @@ def test_a_model_with_language_tokens_translates_as_transformers_does(
     theirs.tokenizer.src_lang = "eng_Latn"
     for to, spelled in (("de", "deu_Latn"), ("zho_Hans", "zho_Hans")):
         target = theirs.tokenizer.convert_tokens_to_ids(spelled)
-        results = load_kind("nllb_json").translate_batch(TEXTS, to, "en")
+        results = load_kind("nllb_json").translate_batch(TEXTS, to, "en", check=False)
         for result, text in zip(results, TEXTS, strict=True):
             # Their max_length counts a target that the caller forces.
             expected = theirs.answer(text, forced_bos_token_id=target, max_length=15)
@@ -92,7 +92,9 @@ def test_a_marian_model_translates_as_transformers_does(
     load_kind: LoadKind, oracle: Callable[[str], Oracle]
 ) -> None:
     theirs = oracle("marian")
-    for result, text in zip(load_kind("marian").translate_batch(TEXTS, "fr"), TEXTS, strict=True):
+    for result, text in zip(
+        load_kind("marian").translate_batch(TEXTS, "fr", check=False), TEXTS, strict=True
+    ):
         assert result.text == theirs.answer(f">>fra<< {text}") != ""
 
 
@@ -101,7 +103,7 @@ def test_a_t5_summarizes_and_generates_as_transformers_does(
 ) -> None:
     model, theirs = load_kind("t5"), oracle("t5")
     summaries, answers = model.summarize_batch(TEXTS), model.generate_batch(TEXTS)
-    translations = model.translate_batch(TEXTS)
+    translations = model.translate_batch(TEXTS, check=False)
     for text, summary, answer, translation in zip(
         TEXTS, summaries, answers, translations, strict=True
     ):

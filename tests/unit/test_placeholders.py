@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duologue.api import Model, load
-from duologue.apps.translate import Languages, Translated, translate_parts
-from duologue.apps.translate.alignment import Alignment, align
+from duologue.apps.batch import Plan, run_plan
+from duologue.apps.translate.alignment import Alignment, alignment_ask, alignment_of
 from duologue.apps.translate.parts import Mark, Parts, text_of
 from duologue.apps.translate.placeholders import find, lost, tags
 from duologue.apps.translate.placing import placed
+from duologue.apps.translate.protected import parts_plan
+from duologue.apps.translate.protected_text import Languages, Translated
 from duologue.types import Alternative, Checks, Result, Span, Usage
 
 KINDS = {
@@ -259,7 +261,8 @@ class Translator:
         self.change = change
         self.asked: list[str] = []
 
-    def __call__(self, texts: Sequence[str]) -> list[Result]:
+    def __call__(self, texts: Sequence[str]) -> Plan[list[Result]]:
+        yield from ()
         self.asked += texts
         return [
             Result(
@@ -275,7 +278,8 @@ class Translator:
 
 
 def translated(model: Model, parts: Parts, translate: Translator) -> Translated:
-    (done,) = translate_parts(model._runtime, [parts], Languages("zh"), translate)
+    plan = parts_plan(model._runtime, [parts], Languages("zh"), translate)
+    (done,) = run_plan(model._runtime, plan)
     return done
 
 
@@ -381,14 +385,27 @@ def _model(model: Model) -> None:
     MODEL[:] = [model]
 
 
+def aligned_by(model: Model, text: str, translation: str) -> Alignment | None:
+    runtime = model._runtime
+    ask = alignment_ask(runtime, text, translation, "en")
+    if ask is None:
+        return None
+
+    def plan() -> Plan[Alignment | None]:
+        (answer,) = yield [ask]
+        return alignment_of(runtime, ask, answer, translation)
+
+    return run_plan(runtime, plan())
+
+
 def test_the_attention_of_a_model_aligns_words(model: Model) -> None:
-    alignment = align(model._runtime, "hello how are you", "what time", "en")
+    alignment = aligned_by(model, "hello how are you", "what time")
     assert alignment is not None
     assert alignment.shares.shape == (2, len(alignment.tokens))
     np.testing.assert_allclose(alignment.shares.sum(axis=1), 1, atol=1e-5)
-    assert align(model._runtime, "hello " * 100, "what", "en") is None
-    assert align(model._runtime, "hello", "what " * 100, "en") is None
-    assert align(model._runtime, "hello", "...", "en") is None
+    assert aligned_by(model, "hello " * 100, "what") is None
+    assert aligned_by(model, "hello", "what " * 100) is None
+    assert aligned_by(model, "hello", "...") is None
 
 
 def test_texts_of_several_languages_are_guessed(model: Model) -> None:

@@ -23,6 +23,7 @@ from duologue.errors import InputError
 if TYPE_CHECKING:
     from duologue.api import Model
     from duologue.apps.documents.translating import Progress, TranslatedDocument
+    from duologue.apps.translate import Glossary
     from duologue.storage.translation_memory import TranslationMemory
     from duologue.types import Options
 
@@ -103,27 +104,35 @@ def _same(one: Path, other: Path) -> bool:
     return one.exists() and other.exists() and one.samefile(other)
 
 
-def translate_files(
-    model: Model,
-    files: Files,
-    languages: tuple[str | None, str | None],
-    options: Options,
-    memory: Path | None,
-    as_json: bool,
-) -> None:
-    """Translate documents; each is written whole or not at all.
+@dataclass(frozen=True)
+class DocumentsCall:
+    """How documents are translated; memory is a translation memory, which must exist."""
 
-    languages  to, from
-    memory     a translation memory, which must exist
-    """
-    with _opened(memory) as opened:
+    from_: str | None
+    options: Options
+    check: bool = True
+    glossary: Glossary | None = None
+    memory: Path | None = None
+    as_json: bool = False
+
+
+def translate_files(model: Model, files: Files, call: DocumentsCall) -> None:
+    """Translate documents; each is written whole or not at all."""
+    with _opened(call.memory) as opened:
         for source, target in zip(files.sources, files.targets, strict=True):
             with _watched(source.name) as on_progress:
                 document = model.translate_document(
-                    source, *languages, options=options, memory=opened, on_progress=on_progress
+                    source,
+                    files.to,
+                    call.from_,
+                    on_progress=on_progress,
+                    options=call.options,
+                    check=call.check,
+                    glossary=call.glossary,
+                    memory=opened,
                 )
             write_whole(target, document.content)
-            if as_json:
+            if call.as_json:
                 report = {"file": str(source), "output": str(target), **document.to_dict()}
                 print(json.dumps(report, ensure_ascii=False), flush=True)
             _summarize(source, target, document)

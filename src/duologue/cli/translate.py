@@ -60,6 +60,19 @@ def translate(  # noqa: PLR0913 - the options of a command are its parameters
             metavar="FILE.tm", help="Look up documents in a translation memory; see duologue tm."
         ),
     ] = None,
+    glossary: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv", help="Terms, one source,target a line, that are to come out so."
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check/--no-check",
+            help="Look for what is missing or too much, and translate that again.",
+        ),
+    ] = True,
     alternatives: Annotated[
         int,
         typer.Option(
@@ -86,15 +99,18 @@ def translate(  # noqa: PLR0913 - the options of a command are its parameters
       duologue translate --to de guide.md slides.docx
       duologue translate --to zh --from auto --memory work.tm -o chinese/ *.html
       duologue translate --to zh --beam 1 --json "Good morning."
+      duologue translate --to de --glossary terms.csv < english.txt
       duologue translate --model Helsinki-NLP/opus-mt-en-fr "Good morning."
     """
-    from duologue.cli.documents import Files, files_of, translate_files
+    from duologue.apps.translate import Glossary
+    from duologue.cli.documents import DocumentsCall, Files, files_of, translate_files
     from duologue.cli.lines import answer
 
     paths = files_of(texts or [])
     if not paths and (output is not None or memory is not None or force):
         raise InputError("--output, --memory and --force are for documents: name a file")
     files = Files(paths, output, force, to) if paths else None
+    terms = None if glossary is None else Glossary.read(glossary)
     loaded = open_model(model, precision, threads)
     options = loaded.options("translate")
     options = changed(options, beam_size=beam)
@@ -102,11 +118,12 @@ def translate(  # noqa: PLR0913 - the options of a command are its parameters
         beam_size = max(options.beam_size, alternatives + 1)
         options = changed(options, beam_size=beam_size, num_hypotheses=alternatives + 1)
     if files is not None:
-        translate_files(loaded, files, (to, from_), options, memory, as_json)
+        call = DocumentsCall(from_, options, check, terms, memory, as_json)
+        translate_files(loaded, files, call)
         return
     answer(
         texts,
-        lambda batch: loaded.translate_batch(batch, to, from_, options),
+        lambda batch: loaded.translate_batch(batch, to, from_, options, check, terms),
         lambda result: "\t".join([result.text, *(other.text for other in result.alternatives)]),
         as_json,
     )

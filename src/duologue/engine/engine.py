@@ -2,7 +2,7 @@
 
     add      queue a request             step     encode some, then one decoding step for all
     abort    end it at the next step     stream   the progress of one request as it comes
-    generate, generate_batch             run to the end
+    generate, generate_batch, finish_all run to the end
     inbox, collect                       the progress of many requests together
 
 Any thread may call anything. There is no thread of the engine's own: whoever waits for progress
@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
-from itertools import count, islice
+from itertools import count
 from typing import TYPE_CHECKING
 
 from duologue.engine.request import (
@@ -358,28 +358,41 @@ class Engine:
         options: Options,
         constraints: Constraints = FREE,
     ) -> list[Finished]:
-        """Decode many (memory, prefix) pairs together; results in their order.
+        """Decode many (memory, prefix) pairs in the same way; see finish_all."""
+        return self.finish_all(
+            (memory, Prompt(tuple(ids), options, constraints=constraints))
+            for memory, ids in sources
+        )
 
-        Sources are drawn only when there is room for them, so that a generator of them can encode
+    def finish_all(self, prompts: Iterable[tuple[Memory, Prompt]]) -> list[Finished]:
+        """Decode many prompts together; results in their order.
+
+        Prompts are drawn only when there is room for them, so that a generator of them can encode
         as it goes and a long list never has all of its memories at once.
         """
         finished: dict[int, Finished] = {}
-        order: list[int] = []
+        rows: dict[int, int] = {}
+        num_rows = 0
         inbox = self.inbox()
-        room = max(1, self._options.max_rows // options.num_rows)
-        remaining = iter(sources)
+        remaining = iter(prompts)
         try:
             while True:
-                for memory, ids in islice(remaining, room + len(finished) - len(order)):
-                    number = self.add(memory, ids, options, constraints=constraints, inbox=inbox)
-                    order.append(number)
-                if len(finished) == len(order):
-                    return [finished[request_id] for request_id in order]
+                while num_rows < self._options.max_rows:
+                    drawn = next(remaining, None)
+                    if drawn is None:
+                        break
+                    memory, prompt = drawn
+                    number = self.add(memory, *prompt[:3], constraints=prompt[3], inbox=inbox)
+                    rows[number] = prompt.options.num_rows
+                    num_rows += rows[number]
+                if len(finished) == len(rows):
+                    return [finished[request_id] for request_id in rows]
                 for progress in self.collect(inbox):
                     if progress.finished is not None:
                         finished[progress.request_id] = progress.finished
+                        num_rows -= rows[progress.request_id]
         finally:
-            for request_id in set(order) - set(finished):
+            for request_id in set(rows) - set(finished):
                 self._unsubscribe(request_id)
 
     # --- invariants --------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 SpecialIds    ids that mean something to every request of a model
 TokenRule     a caller's own filter of what may come next
+Only          the rule that lets given ids come, and nothing else
 Constraints   what one request is held to besides its options
 TokenFilter   all of that for one request, applied row by row
 
@@ -54,6 +55,23 @@ class TokenRule(Protocol):
 
         Where nothing is left, an end id comes.
         """
+
+
+@dataclass(frozen=True)
+class Only:
+    """Lets these ids come, one after another, then the end: what remains is their probability.
+
+    Greedy search under this rule is forced decoding: Hypothesis.token_logprobs are the model's own.
+    """
+
+    ids: tuple[int, ...]
+
+    def apply(self, logits: Floats, ids: tuple[int, ...]) -> Floats:
+        """See TokenRule."""
+        forbidden = np.full_like(logits, -np.inf)
+        if len(ids) < len(self.ids):
+            forbidden[self.ids[len(ids)]] = logits[self.ids[len(ids)]]
+        return forbidden
 
 
 @dataclass(frozen=True)

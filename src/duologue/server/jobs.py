@@ -1,7 +1,7 @@
 """Work for the engine that is no turn of a stored conversation, within the limits.
 
 run_job        one job to its end
-translate      texts, piece by piece
+translate      texts, as apps.translate plans it
 decode         one task of a memory
 unless_gone    ends work as soon as nobody waits for it
 
@@ -19,17 +19,17 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
-from duologue.apps import translate as pieces
-from duologue.apps.batch import Decoded, check_texts
+from duologue.apps.batch import Ask, Decoded, Ended, Plan, advance
+from duologue.apps.translate import translation
 from duologue.engine.engine import Constraints, EncodeItem, Finished, Progress
 from duologue.engine.memory import Memory
 from duologue.errors import EngineError
-from duologue.explain import Source, has_loop
+from duologue.explain import has_loop
 from duologue.server.bridge import Job
 from duologue.server.errors import ApiError
 from duologue.server.service import ServedModel, Service, servable
 from duologue.text.imported_template import Prefix
-from duologue.types import Checks, Options, Result, Usage
+from duologue.types import Checks, Options, Result, Span, Usage
 
 T = TypeVar("T")
 
@@ -81,60 +81,62 @@ async def translate(
     """
     runtime, (to, from_) = served.runtime, languages
 
-    def plan() -> tuple[Prefix, list[list[pieces.Piece]]]:
-        prefix = runtime.template.prefix("translate", from_, to)
+    def begin() -> tuple[Plan[list[Result]], Sequence[Ask] | Ended[list[Result]]]:
         service.limits.check_texts(runtime, texts, "texts")
-        check_texts(texts)
-        return prefix, [pieces.split(runtime, text, to, from_) for text in texts]
+        plan = translation(runtime, texts, to, from_, options)
+        return plan, advance(plan)
 
-    prefix, plans = await service.work(plan)
+    plan, asked = await service.work(begin)
+    with service.place():
+        async with timed(service):
+            while not isinstance(asked, Ended):
+                answers = await _answers(served, asked, owner)
+                asked = await service.work(advance, plan, answers)
+    return asked.value
+
+
+async def _answers(served: ServedModel, asks: Sequence[Ask], owner: str) -> list[Decoded]:
+    """What becomes of one round of a plan; a few of its asks at the same time."""
     places = asyncio.Semaphore(_MAX_JOBS)
 
-    async def one(text: str, piece: pieces.Piece) -> Decoded:
+    async def one(ask: Ask) -> Decoded:
         async with places:
-            source = piece.source(runtime, text, to, from_)
-            return await _decoded(served, source, prefix, options, owner)
+            return await _decoded(served, ask, owner)
 
-    with service.place():
-        tasks = [
-            asyncio.create_task(one(text, piece))
-            for text, plan in zip(texts, plans, strict=True)
-            for piece in plan
-        ]
-        try:
-            async with timed(service):
-                decoded = iter(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-    return [
-        pieces.Joined(text, plan, [next(decoded) for _ in plan]).result(runtime, to)
-        for text, plan in zip(texts, plans, strict=True)
-    ]
+    tasks = [asyncio.create_task(one(ask)) for ask in asks]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
-async def _decoded(
-    served: ServedModel, source: Source, prefix: Prefix, options: Options, owner: str
-) -> Decoded:
+async def _decoded(served: ServedModel, ask: Ask, owner: str) -> Decoded:
     runtime = served.runtime
-    kept, unread = runtime.cut(source, runtime.config.max_positions, 0)
+    sources: tuple[EncodeItem, ...] = ()
+    unread: tuple[Span, ...] = ()
+    if ask.source is not None:
+        kept, unread = runtime.cut(ask.source, runtime.config.max_positions, 0)
+        sources = (EncodeItem(kept.ids),)
     begun_s = read_s = time.perf_counter()
 
     def note(progress: Progress) -> None:
         nonlocal read_s
         read_s = time.perf_counter() if progress.memory is not None else read_s
 
+    prompt = ask.prompt(runtime)
     job = Job(
         memory=Memory.empty(),
-        prefix_ids=prefix.ids,
-        options=runtime.fit(options, prefix),
-        sources=(EncodeItem(kept.ids),),
-        constraints=Constraints(prefix.forced),
+        prefix_ids=prompt.prefix_ids,
+        options=prompt.options,
+        sources=sources,
+        record_attention=prompt.record_attention,
+        constraints=prompt.constraints,
         client=owner,
     )
     finished = await run_job(served, job, note)
     usage = Usage(
-        encoded_tokens=len(kept.ids),
+        encoded_tokens=sum(len(source.ids) for source in sources),
         produced_tokens=len(finished.best.ids),
         encode_ms=1000 * (read_s - begun_s),
         decode_ms=1000 * (time.perf_counter() - read_s),

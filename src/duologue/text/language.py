@@ -1,6 +1,7 @@
 """Which language a short text is in, among a few: by its script, then by its commonest words.
 
 guess_language   a code of `codes`, or None where the text gives no sign
+is_foreign       whether a text that should be in one of them is plainly in another
 
 Good enough to answer people in the language they speak; no claim beyond the languages of
 template.LANGUAGES.
@@ -51,3 +52,25 @@ def _score(words: Sequence[str], code: str) -> int:
     if code == "de":
         hits += sum(any(letter in word for letter in "äöüß") for word in words)
     return hits
+
+
+def is_foreign(text: str, code: str) -> bool:
+    """Whether a text that should be in a language is plainly in another one.
+
+    code  en, zh or de; of any other language nothing is claimed
+
+    Chinese without Chinese characters but with three words of another language, English or German
+    with Chinese characters for a third of its words, or with two words of the other language that
+    it does not have itself, and none of its own.
+    """
+    words = _LATIN_WORD.findall(text.lower())
+    num_han = len(_HAN.findall(text))
+    if code == "zh":
+        known = max(_score(words, other) for other in _WORDS)
+        return num_han == 0 and len(words) >= 3 and known >= 1
+    if code not in _WORDS:
+        return False
+    if num_han and 2 * num_han >= len(words):
+        return True
+    others = (_score(words, other) for other in _WORDS if other != code)
+    return max(others) >= 2 and _score(words, code) == 0

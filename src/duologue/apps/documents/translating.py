@@ -13,18 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from duologue.apps.batch import Plan, run_plan
 from duologue.apps.documents import format_of, read_document
 from duologue.apps.documents.archive import MAX_ARCHIVE_BYTES
 from duologue.apps.documents.document import Document, Segment
 from duologue.apps.translate import translator
+from duologue.apps.translate.glossary import Glossary
 from duologue.apps.translate.parts import Mark, Parts
 from duologue.apps.translate.placeholders import lost
-from duologue.apps.translate.protected import (
-    Languages,
-    Translate,
-    Translated,
-    translate_parts,
-)
+from duologue.apps.translate.protected import Translate, parts_plan
+from duologue.apps.translate.protected_text import Languages, Translated
 from duologue.errors import InputError
 from duologue.runtime import Runtime
 from duologue.storage.translation_memory import Match, TranslationMemory
@@ -34,6 +32,12 @@ from duologue.types import Checks, Options, Result
 BATCH_SEGMENTS = 64
 MIN_SCORE = 0.85
 _GUESS_CHARS = 20_000
+_FINDINGS = {
+    "uncovered": "may lack",
+    "invented": "may invent",
+    "wrong_language": "in another language",
+    "glossary": "without the term",
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class DocumentOptions:
     to, from_   language codes; from_ "auto" is guessed
     format      one of documents.FORMATS; None: what the ending of the name tells
     options     how to decode; None: as translate_batch does
+    check, glossary   see translate_batch
     memory      where earlier translations are looked up first
     min_score   of a fuzzy match, 0..1; 1: exact ones alone
     """
@@ -51,6 +56,8 @@ class DocumentOptions:
     from_: str | None = None
     format: str | None = None
     options: Options | None = None
+    check: bool = True
+    glossary: Glossary | None = None
     memory: TranslationMemory | None = None
     min_score: float = MIN_SCORE
 
@@ -143,7 +150,7 @@ def translate_document(
     done: dict[Parts, TranslatedSegment] = {}
     translations: dict[Parts, Parts] = {}
     unique = list(dict.fromkeys(_key(segment) for segment in document.segments))
-    translate = partial(_translated, runtime, languages, options.options)
+    translate = partial(_translated, runtime, languages, options)
     report = on_progress or (lambda done, total: None)
     report(0, len(unique))
     for start in range(0, len(unique), BATCH_SEGMENTS):
@@ -203,9 +210,17 @@ def _language(runtime: Runtime, document: Document, options: DocumentOptions) ->
 
 
 def _translated(
-    runtime: Runtime, languages: Languages, options: Options | None, texts: Sequence[str]
-) -> list[Result]:
-    return translator.translate_batch(runtime, texts, languages.to, languages.from_, options)
+    runtime: Runtime, languages: Languages, options: DocumentOptions, texts: Sequence[str]
+) -> Plan[list[Result]]:
+    return translator.translation(
+        runtime,
+        texts,
+        languages.to,
+        languages.from_,
+        options.options,
+        options.check,
+        options.glossary,
+    )
 
 
 # --- one batch ---------------------------------------------------------------------------------
@@ -224,7 +239,9 @@ def _batch(
     yield from (
         (parts, item, None)
         for parts, item in zip(
-            left, translate_parts(runtime, left, languages, translate), strict=True
+            left,
+            run_plan(runtime, parts_plan(runtime, left, languages, translate)),
+            strict=True,
         )
     )
     for parts, match in found.items():
@@ -277,6 +294,9 @@ def _problems(segment: TranslatedSegment) -> Iterator[str]:
     checks = segment.result.checks
     if checks.lost:
         yield f"lost: {', '.join(checks.lost)}"
+    for name, problem in _FINDINGS.items():
+        if spans := getattr(checks, name):
+            yield f"{problem}: {', '.join(repr(span.text) for span in spans)}"
     if checks.source_truncated:
         yield "too long: a part was not read"
     if checks.source_split:

@@ -1,21 +1,22 @@
 """Which words of a translation stand for which of its source, by the decoder's attention.
 
-align       a text and its translation, whoever made it
-Alignment   where a stretch of the text went
+alignment_ask   asks the decoder to say a translation, whoever made it
+alignment_of    the answer as an Alignment
+Alignment       where a stretch of the text went
 
-The decoder is fed the translation, and its cross-attention is kept (mean over heads and layers).
+The decoder's cross-attention is kept while it says the translation (mean over heads and layers).
 Attention is what the model looked at, which is a good but no sure sign of where a word went.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from duologue.errors import EngineError, InputError
+from duologue.apps.batch import Ask, Decoded, score_ask
 from duologue.explain import token_spans
 from duologue.runtime import Runtime
 from duologue.text.tokenizer import FIRST_CJK
@@ -64,47 +65,44 @@ def _best_run(gains: npt.NDArray[np.float32]) -> tuple[int, int]:
     return found
 
 
-def align(
+def alignment_ask(
     runtime: Runtime, text: str, translation: str, to: str | None = None, from_: str | None = None
+) -> Ask | None:
+    """Asks the decoder to say a translation, with its attention; None where it is too long."""
+    source = runtime.source(text, "translate", from_, to)
+    prefix = runtime.template.prefix("translate", from_, to)
+    ids = tuple(runtime.tokenizer.encode(translation))
+    room = runtime.config.target_positions - len(prefix.ids) - len(prefix.forced)
+    if not ids or len(ids) >= room or len(source.ids) > runtime.config.max_positions:
+        return None
+    return replace(score_ask(source, prefix, ids), record_attention=True)
+
+
+def alignment_of(
+    runtime: Runtime, ask: Ask, decoded: Decoded, translation: str
 ) -> Alignment | None:
-    """How a text and its translation belong together; None where the model cannot tell."""
-    try:
-        attention, tokens, pieces = _attention(runtime, text, translation, to, from_)
-    except (EngineError, InputError):
-        return None  # longer than the model can read, or no room for it now
+    """How a text and its translation belong together, from the answer to an alignment_ask.
+
+    None where the model cannot tell.
+    """
+    attention, source = decoded.finished.attention, ask.source
+    ids = runtime.tokenizer.encode(translation)
+    if attention is None or source is None or decoded.finished.best.ids != tuple(ids):
+        return None
+    attention = attention[:, source.start : source.stop]
     if attention.size == 0:
         return None
+    pieces = token_spans(runtime.tokenizer, translation, ids)
     # Some tokens, such as full stops, get much of everybody's attention.
     gains = attention / attention.mean(axis=0, keepdims=True).clip(1e-9)
     words = [found.span() for found in _WORD.finditer(translation)]
     rows = [
-        gains[[first < end and last > start for first, last in pieces]].mean(axis=0)
+        gains[inside].mean(axis=0)
         for start, end in words
-        if any(first < end and last > start for first, last in pieces)
+        if any(inside := [first < end and last > start for first, last in pieces])
     ]
     if len(rows) < len(words) or not rows:
         return None
     shares = np.stack(rows)
+    tokens = token_spans(runtime.tokenizer, source.text, source.ids[source.start : source.stop])
     return Alignment(shares / shares.sum(axis=1, keepdims=True).clip(1e-9), words, tokens)
-
-
-def _attention(
-    runtime: Runtime, text: str, translation: str, to: str | None, from_: str | None
-) -> tuple[npt.NDArray[np.float32], Spans, Spans]:
-    """Attention [target tokens, source tokens] and where the tokens of both sides stand."""
-    source = runtime.source(text, "translate", from_, to)
-    prefix = runtime.template.prefix("translate", from_, to)
-    ids = runtime.tokenizer.encode(translation)
-    fed = [*prefix.ids, *prefix.forced, *ids]
-    if len(fed) > runtime.config.target_positions:
-        raise InputError("the translation is too long")
-    reading = runtime.read(source)
-    if reading.unread:
-        raise InputError("the text is too long")
-    state = runtime.forward.start(reading.memory, record_attention=True)
-    for idx in fed[:-1]:
-        runtime.forward.decode_step([state], [idx])
-    first = len(fed) - len(ids) - 1
-    rows = state.attention()[first : first + len(ids), source.start : source.stop]
-    tokens = token_spans(runtime.tokenizer, text, source.ids[source.start : source.stop])
-    return rows, tokens, token_spans(runtime.tokenizer, translation, ids)

@@ -3,6 +3,11 @@
 A line break is a border that stays where it is. A line of few tokens is one piece. A longer line
 is cut at sentence ends, and its pieces hold as many whole sentences as fit. Only a sentence longer
 than the model can read is cut inside, and its pieces say so.
+
+split                  texts to pieces
+joined, starts         translated pieces to a text, and where each of them stands in it
+sentences, clauses     smaller parts of a piece, which coverage and repair look at one by one
+num_words              how long a text is, in any script
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from dataclasses import dataclass
 
 from duologue.explain import Source, token_spans
 from duologue.runtime import Runtime
+from duologue.text.tokenizer import FIRST_CJK
 
 # Models learn to translate from single sentences and short turns: in a long line they would skip.
 PIECE_TOKENS = 64
@@ -112,23 +118,75 @@ def _num_blank(text: str) -> int:
     return len(text) - len(text.lstrip())
 
 
+# --- smaller parts -----------------------------------------------------------------------------
+
+# Signs between clauses; a comma or colon inside of a number or a word is none of them.
+_CLAUSE = re.compile(
+    r"""(?:[.!?…;]++["')\]’”»]*+(?=\s|$)|[,:](?=\s)|\s[–—-]++(?=\s)"""
+    r"""|[。！？；，：、…]++[”’」』）》]*+)\s*"""
+)
+_WORD = re.compile(rf"[^\W{FIRST_CJK}-\U0010ffff]+")
+_HAN = re.compile(rf"(?=[{FIRST_CJK}-\U0010ffff])\w")
+_HAN_A_WORD = 1.6  # Chinese characters that say as much as one English word
+_CLAUSE_WORDS = 3.0
+
+
+def num_words(text: str) -> float:
+    """How long a text is, in words; of scripts without blanks, in what would be words."""
+    return len(_WORD.findall(text)) + len(_HAN.findall(text)) / _HAN_A_WORD
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """(start, end) of each sentence of a text without line breaks; together they are all of it."""
+    return [(piece.start, piece.end) for piece in _sentences(text, 0, len(text))]
+
+
+def clauses(text: str) -> list[tuple[int, int]]:
+    """(start, end) of stretches between signs, of three words at least where the text has them.
+
+    Together they are all of the text. Signs are not grammar: a list of things is cut as well.
+    """
+    starts = [0]
+    for sign in _CLAUSE.finditer(text):
+        if num_words(text[starts[-1] : sign.end()]) >= _CLAUSE_WORDS:
+            starts.append(sign.end())
+    if len(starts) > 1 and num_words(text[starts[-1] :]) < _CLAUSE_WORDS:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], len(text)], strict=True))
+
+
 # --- together ----------------------------------------------------------------------------------
-
-
-def blank_between(to: str | None) -> str:
-    """What stands between two sentences of a language."""
-    language = re.split("[-_]", to or "")[0].lower()
-    return "" if language in _BLANKLESS else " "
 
 
 def joined(text: str, pieces: Sequence[Piece], translations: Sequence[str], to: str | None) -> str:
     """The translated pieces, with the line breaks and blanks of the source between lines."""
-    parts: list[str] = []
-    blank = blank_between(to)
+    return "".join(
+        part
+        for gap, translation in zip(gaps(text, pieces, to), translations, strict=True)
+        for part in (gap, translation.strip())
+    )
+
+
+def starts(gap_texts: Sequence[str], translations: Sequence[str]) -> list[int]:
+    """Where each translation begins in what joined gives."""
+    found: list[int] = []
     reached = 0
-    for piece, translation in zip(pieces, translations, strict=True):
-        gap = text[reached : piece.start]
-        parts.append("" if not parts else gap or blank)
-        parts.append(translation.strip())
-        reached = piece.end
-    return "".join(parts)
+    for gap, translation in zip(gap_texts, translations, strict=True):
+        found.append(reached + len(gap))
+        reached = found[-1] + len(translation.strip())
+    return found
+
+
+def gaps(text: str, pieces: Sequence[Piece], to: str | None) -> list[str]:
+    """What stands in front of each translated piece: what stood there, or what a language needs."""
+    blank = blank_of(to)
+    ends = [piece.end for piece in pieces]
+    between = [
+        text[end : piece.start] or blank for end, piece in zip(ends, pieces[1:], strict=False)
+    ]
+    return ["", *between][: len(pieces)]
+
+
+def blank_of(to: str | None) -> str:
+    """What stands between two sentences of a language."""
+    return "" if re.split("[-_]", to or "")[0].lower() in _BLANKLESS else " "

@@ -130,20 +130,23 @@ class Masked:
 
     def restored(self, translation: str, alignment: Alignment | None) -> list[Item]:
         """The translation with what was fixed and with the marks."""
-        result: list[Item] = []
+        return [place.item for place in self.located(translation, alignment)]
+
+    def located(self, translation: str, alignment: Alignment | None) -> list[Placed]:
+        """The same items, with the places in the translation that they came from."""
+        result: list[Placed] = []
         reached = 0
         for place, mark in placed(self.text, self.marks, translation, alignment):
-            prose = translation[reached:place]
-            reached = place
+            start, reached, end = reached, place, place
             if not isinstance(mark, Tag) and mark.shown:  # a blank, which it takes the place of
-                if prose.endswith(" "):
-                    prose = prose[:-1]
+                if translation[start:end].endswith(" "):
+                    end -= 1
                 elif translation[place : place + 1] == " ":
                     reached = place + 1
-            result += [*self._restored(prose), mark]
-        return [*result, *self._restored(translation[reached:])]
+            result += [*self._located(translation[start:end], start), Placed(mark, place)]
+        return [*result, *self._located(translation[reached:], reached)]
 
-    def _restored(self, prose: str) -> Iterator[Item]:
+    def _located(self, prose: str, offset: int) -> Iterator[Placed]:
         found = sorted(
             ((match.span(), fixed) for word, fixed in self.fixed
              for match in word.pattern.finditer(prose)),
@@ -151,10 +154,10 @@ class Masked:
         )  # fmt: skip
         reached = 0
         for (start, end), fixed in found:
-            yield prose[reached:start]
-            yield fixed
+            yield Placed(prose[reached:start], offset + reached)
+            yield Placed(fixed, offset + start)
             reached = end
-        yield prose[reached:]
+        yield Placed(prose[reached:], offset + reached)
 
 
 @dataclass(frozen=True)

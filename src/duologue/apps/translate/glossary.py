@@ -1,0 +1,447 @@
+"""Terms whose translation is fixed: found in a source, looked for in its translation, put there.
+
+Glossary   terms, from a CSV file or from pairs
+enforced   drafts that lack a term are decoded again with the term where it belongs
+
+A term is put where the decoder looked at it most, and at a few places more: the translation up to
+there and the term are forced, the rest is searched as always, and of all places the likeliest
+translation is kept. What follows the forced term is free, so the model may inflect it. That is
+simpler than a search with constraints (Post & Vilar 2018, arXiv:1804.06609), costs nothing where a
+term comes by itself, and needs nothing but a search that can be told how to begin.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+from duologue.apps.batch import Ask, Decoded, Plan, score_ask, scores_of
+from duologue.apps.translate.coverage import repeats
+from duologue.apps.translate.pieces import blank_of, num_words, sentences
+from duologue.apps.translate.repair import Draft, Task, total
+from duologue.engine.search import Hypothesis
+from duologue.errors import DataError, InputError
+from duologue.explain import token_spans
+from duologue.text.imported_template import Prefix
+from duologue.text.tokenizer import FIRST_CJK
+from duologue.types import Usage
+
+MAX_FILE_BYTES = 4 * 2**20
+MAX_TERMS = 20_000
+MAX_TERM_CHARS = 200
+_MAX_PLACES = 6
+_LEAST_LENGTH = 0.7  # of what was said before
+_MAX_ROUNDS = 4  # so many terms are put into one piece
+_HEADER = ("source", "target")
+_SUFFIXES = r"(?:'s|s|es|e|n|en|er|ern|em)?"
+_ENDING_CHARS = 3  # an inflected form has no more than so many letters beside the stem
+_WORDS = re.compile(rf"[^\W{FIRST_CJK}-\U0010ffff]+")
+# Where a term may begin: not inside of a word, but anywhere in a script without blanks.
+_BEGINS = re.compile(rf"(?<![^\W{FIRST_CJK}-\U0010ffff])\S|[{FIRST_CJK}-\U0010ffff]")
+_INDEX_CHARS = 3
+
+
+@dataclass(frozen=True)
+class Term:
+    """A source term and what it is to be called."""
+
+    source: str
+    target: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A term and where it stands in a text."""
+
+    term: Term
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Glossary:
+    """Terms of one pair of languages.
+
+    terms      no source twice
+    from_, to  their languages; None: any
+
+    A term is found in any case, unless it has a capital after its first letter (US, iPhone), and
+    with the usual endings of English and German; longer terms go before shorter ones inside of
+    them. Where a script has no blanks, terms need no word borders.
+
+    Raises InputError for a source with two targets, and for terms that are empty or too long.
+    """
+
+    terms: tuple[Term, ...]
+    from_: str | None = None
+    to: str | None = None
+    _index: dict[str, list[Term]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.terms) > MAX_TERMS:
+            raise InputError(f"a glossary has at most {MAX_TERMS:,} terms, not {len(self.terms):,}")
+        known: dict[str, Term] = {}
+        for term in self.terms:
+            _require_term(term)
+            other = known.setdefault(_key(term.source), term)
+            if other.target != term.target:
+                raise InputError(
+                    f"{term.source!r} has two targets: {other.target!r} and {term.target!r}"
+                )
+        index: dict[str, list[Term]] = {}
+        for term in sorted(known.values(), key=lambda term: -len(term.source)):
+            index.setdefault(term.source[:_INDEX_CHARS].lower(), []).append(term)
+        object.__setattr__(self, "_index", index)
+
+    @classmethod
+    def of(
+        cls, pairs: Iterable[tuple[str, str]], from_: str | None = None, to: str | None = None
+    ) -> Glossary:
+        """A glossary of (source, target) pairs."""
+        return cls(tuple(Term(source, target) for source, target in pairs), from_, to)
+
+    @classmethod
+    def read(cls, path: Path, from_: str | None = None, to: str | None = None) -> Glossary:
+        """A CSV file: source,target and if you like a note; a header of these names is skipped.
+
+        UTF-8, or UTF-16 with its mark; at most 4 MiB. Raises DataError, with the line, for what
+        cannot be read, rows that lack something, and two targets for one source.
+        """
+        rows = csv.reader(io.StringIO(_text_of(path), newline=""), strict=True)
+        terms: list[Term] = []
+        lines: dict[str, tuple[int, str]] = {}
+        try:
+            for row in rows:
+                cells = [cell.strip() for cell in row]
+                is_header = not terms and tuple(cells[:2]) == _HEADER
+                if not any(cells) or is_header:
+                    continue
+                term = _term_of(path, rows.line_num, cells)
+                line, target = lines.setdefault(_key(term.source), (rows.line_num, term.target))
+                if target != term.target:
+                    problem = (
+                        f"{term.source!r} is {term.target!r} here and {target!r} in line {line}"
+                    )
+                    raise DataError(path, rows.line_num, f"{problem}; keep one of them")
+                terms.append(term)
+        except csv.Error as error:
+            raise DataError(path, rows.line_num, f"no CSV: {error}") from None
+        if not terms:
+            raise DataError(path, None, "there are no terms; each row is source,target")
+        try:
+            return cls(tuple(terms), from_, to)
+        except InputError as error:
+            raise DataError(path, None, str(error)) from None
+
+    def require_pair(self, from_: str | None, to: str | None) -> None:
+        """Raise InputError if it is for other languages than these."""
+        for mine, theirs, side in ((self.from_, from_, "from"), (self.to, to, "into")):
+            if mine is not None and theirs is not None and mine != theirs:
+                raise InputError(f"the glossary translates {side} {mine!r}, not {theirs!r}")
+
+    def found(self, text: str) -> list[Found]:
+        """The terms in a text, in order; they do not overlap."""
+        found: list[Found] = []
+        reached = 0
+        for match in _BEGINS.finditer(text):
+            if match.start() < reached:
+                continue
+            one = self._at(text, match.start())
+            if one is not None:
+                found.append(one)
+                reached = one.end
+        return found
+
+    def _at(self, text: str, start: int) -> Found | None:
+        """The longest term that begins at a place."""
+        for size in range(_INDEX_CHARS, 0, -1):
+            for term in self._index.get(text[start : start + size].lower(), ()):
+                match = _pattern_of(term.source).match(text, start)
+                if match is not None:
+                    return Found(term, *match.span())
+        return None
+
+    def missing(self, source: str, translation: str) -> list[Found]:
+        """The terms of a source that its translation does not have, in any form."""
+        return [one for one in self.found(source) if not has_term(translation, one.term.target)]
+
+
+def has_term(text: str, target: str) -> bool:
+    """Whether a text has a term, in any case, and in a form with the same stem.
+
+    Of each word of four letters or more the last two may be others, three may follow, and accents
+    do not count: Haus has the forms Hauses and Häuser. A script without blanks has no forms.
+    """
+    wanted = [_plain(word) for word in _WORDS.findall(target)]
+    if not wanted or any(char >= FIRST_CJK for char in target):
+        return target.casefold() in text.casefold()
+    words = [_plain(word) for word in _WORDS.findall(text)]
+    return any(
+        all(_is_form(word, term) for word, term in zip(words[start:], wanted, strict=False))
+        for start in range(len(words) - len(wanted) + 1)
+    )
+
+
+def _is_form(word: str, term: str) -> bool:
+    stem = term if len(term) < 4 else term[: max(3, len(term) - 2)]
+    return word.startswith(stem) and len(word) <= len(term) + (
+        _ENDING_CHARS if len(term) > 2 else 0
+    )
+
+
+def _plain(word: str) -> str:
+    letters = unicodedata.normalize("NFKD", word.casefold())
+    return "".join(char for char in letters if not unicodedata.combining(char))
+
+
+def _key(source: str) -> str:
+    return source if _is_exact(source) else source.casefold()
+
+
+def _is_exact(source: str) -> bool:
+    return any(char.isupper() for char in source[1:].replace(" ", ""))
+
+
+@lru_cache(maxsize=MAX_TERMS)
+def _pattern_of(source: str) -> re.Pattern[str]:
+    pattern = re.escape(source) if _is_exact(source) else f"(?i:{re.escape(source)})"
+    if source[-1] < FIRST_CJK and source[-1].isalnum():
+        endings = _SUFFIXES if source[-1].isalpha() else ""
+        pattern += rf"{endings}(?![^\W{FIRST_CJK}-\U0010ffff])"
+    return re.compile(pattern)
+
+
+def _require_term(term: Term) -> None:
+    for text in (term.source, term.target):
+        if not text.strip():
+            raise InputError(f"a term is empty: {term.source!r}, {term.target!r}")
+        if len(text) > MAX_TERM_CHARS:
+            raise InputError(f"a term has more than {MAX_TERM_CHARS} characters: {text[:40]!r}…")
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def _text_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise DataError(path, None, f"cannot be read: {error.strerror}") from None
+    if len(raw) > MAX_FILE_BYTES:
+        raise DataError(path, None, f"larger than {MAX_FILE_BYTES:,} bytes")
+    is_wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        text = raw.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        problem = "neither UTF-8 nor UTF-16: save the table as CSV in UTF-8"
+        raise DataError(path, line, problem) from None
+    if "\0" in text:
+        raise DataError(
+            path, text[: text.index("\0")].count("\n") + 1, "no text: it has zero bytes"
+        )
+    return text
+
+
+def _term_of(path: Path, line: int, cells: list[str]) -> Term:
+    if len(cells) == 1 and (";" in cells[0] or "\t" in cells[0]):
+        raise DataError(path, line, "columns are parted by commas, not by semicolons or tabs")
+    if len(cells) < 2 or not cells[0] or not cells[1]:
+        raise DataError(path, line, "a row needs a source and a target: source,target[,note]")
+    if len(cells) > 3:
+        raise DataError(
+            path, line, f"{len(cells)} columns; put quotes around a term that has a comma"
+        )
+    return Term(*cells)
+
+
+# --- in translations ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A draft that begins as it did up to some place, and then with a term."""
+
+    number: int
+    term: Term
+    text: str
+    ids: tuple[int, ...]
+
+
+def enforced(task: Task, glossary: Glossary, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
+    """The drafts with the terms of their sources, as far as that can be done, in their order.
+
+    Where source and translation have as many sentences, only those that lack a term are changed.
+    """
+    cuts = [_lacking(glossary, draft) for draft in drafts]
+    parts = [part for cut in cuts for _, part in cut]
+    if not parts:
+        return list(drafts)
+    made = yield from _enforced(task, glossary, parts)
+    rest = iter(made)
+    found: list[Draft] = []
+    for draft, cut in zip(drafts, cuts, strict=True):
+        own = [(bounds, next(rest)) for bounds, _ in cut]
+        text = draft.text
+        for (start, end), part in reversed(own):
+            text = f"{text[:start]}{part.text}{text[end:]}"
+        usage = total([draft.usage, *(part.usage for _, part in own)])
+        found.append(replace(draft, text=text, usage=usage))
+    changed = [n for n, draft in enumerate(drafts) if found[n].text != draft.text]
+    ids = [tuple(task.runtime.tokenizer.encode(found[number].text)) for number in changed]
+    asks = [
+        score_ask(task.ask(found[number].source).source, task.prefix, one)
+        for number, one in zip(changed, ids, strict=True)
+    ]
+    answers = (yield asks) if asks else ()
+    for number, one, answer in zip(changed, ids, answers, strict=True):
+        draft = replace(found[number], hypotheses=(_said(one, answer),), report=None)
+        found[number] = draft.costing([answer])
+    return found
+
+
+def _lacking(glossary: Glossary, draft: Draft) -> list[tuple[tuple[int, int], Draft]]:
+    """The stretches of a translation that lack a term, each as a draft of its own."""
+    ours, theirs = sentences(draft.source), sentences(draft.text)
+    if len(ours) != len(theirs) or len(ours) == 1:
+        whole = [((0, len(draft.text)), replace(draft, usage=Usage()))]
+        return whole if glossary.missing(draft.source, draft.text) else []
+    found = []
+    for (first, last), (start, end) in zip(ours, theirs, strict=True):
+        source, text = draft.source[first:last].strip(), draft.text[start:end].strip()
+        if glossary.missing(source, text):
+            found.append(((start, start + len(text)), Draft(source, text)))
+    return found
+
+
+def _enforced(task: Task, glossary: Glossary, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
+    found = list(drafts)
+    given_up: set[tuple[int, Term]] = set()
+    for _ in range(_MAX_ROUNDS):
+        places = [
+            place
+            for number, draft in enumerate(found)
+            for place in _places(task, glossary, number, draft, given_up)
+        ]
+        if not places:
+            break
+        answers = yield [_ask(task, found[place.number], place) for place in places]
+        tried = [_continued(task, *pair) for pair in zip(places, answers, strict=True)]
+        scored = yield [
+            score_ask(task.ask(found[place.number].source).source, task.prefix, ids)
+            for place, (_, ids) in zip(places, tried, strict=True)
+        ]
+        for number in dict.fromkeys(place.number for place in places):
+            mine = [index for index, place in enumerate(places) if place.number == number]
+            given_up.add((number, places[mine[0]].term))  # one attempt is all it gets
+            spent = [*(answers[index] for index in mine), *(scored[index] for index in mine)]
+            draft = found[number].costing(spent)
+            options = [
+                made
+                for index in mine
+                if (made := _made(glossary, draft, places[index], tried[index], scored[index]))
+            ]
+            found[number] = max(options, key=_mean_logprob, default=draft)
+    return found
+
+
+def _places(
+    task: Task, glossary: Glossary, number: int, draft: Draft, given_up: set[tuple[int, Term]]
+) -> list[_Place]:
+    """Where the first term that a draft lacks could stand."""
+    lacking = [
+        one
+        for one in glossary.missing(draft.source, draft.text)
+        if (number, one.term) not in given_up
+    ]
+    if not lacking:
+        return []
+    tokenizer = task.runtime.tokenizer
+    ids = tokenizer.encode(draft.text)
+    spans = token_spans(tokenizer, draft.text, ids)
+    begins = dict.fromkeys(start for start, end in spans if start < end)
+    blank = blank_of(task.to)
+    starts = [
+        start
+        for start in begins
+        if not blank or start == 0 or draft.text[start].isspace() or draft.text[start - 1].isspace()
+    ]
+    weights = _looks(task, draft, lacking[0])
+    starts.sort(key=lambda start: -weights.get(start, 0.0))
+    places = []
+    for start in starts[:_MAX_PLACES] or [0]:
+        target = lacking[0].term.target
+        before = draft.text[:start].rstrip() if blank else draft.text[:start]
+        if not before:
+            target = target[0].upper() + target[1:]
+        text = f"{before}{blank if before else ''}{target}"
+        places.append(_Place(number, lacking[0].term, text, tuple(tokenizer.encode(text))))
+    return places
+
+
+def _looks(task: Task, draft: Draft, one: Found) -> dict[int, float]:
+    """How much the decoder looked at a term, for each place in its first translation."""
+    if draft.first is None or draft.first.finished.attention is None:
+        return {}
+    best, attention = draft.first.finished.best, draft.first.finished.attention
+    if draft.hypotheses != (best,):
+        return {}
+    tokenizer = task.runtime.tokenizer
+    source = task.ask(draft.source).source
+    assert source is not None
+    read = token_spans(tokenizer, source.text, source.ids[source.start : source.stop])
+    columns = [
+        source.start + index
+        for index, (start, end) in enumerate(read)
+        if start < one.end and one.start < end
+    ]
+    columns = [column for column in columns if column < attention.shape[1]]
+    said = token_spans(tokenizer, draft.text, best.ids)
+    shares = attention[:, columns].sum(axis=1).tolist()
+    return {start: share for (start, _), share in zip(said, shares, strict=False)}
+
+
+def _ask(task: Task, draft: Draft, place: _Place) -> Ask:
+    ask = task.ask(draft.source)
+    prefix = Prefix(task.prefix.ids, (*task.prefix.forced, *place.ids))
+    return replace(ask, prefix=prefix)
+
+
+def _continued(task: Task, place: _Place, answer: Decoded) -> tuple[str, tuple[int, ...]]:
+    """A translation from its beginning, and its ids."""
+    ids = (*place.ids, *answer.finished.best.ids)
+    return task.runtime.tokenizer.decode(list(ids)).strip(), ids
+
+
+def _made(
+    glossary: Glossary,
+    draft: Draft,
+    place: _Place,
+    tried: tuple[str, tuple[int, ...]],
+    scored: Decoded,
+) -> Draft | None:
+    """The draft with another text, if that has the term, and has lost or repeated nothing else."""
+    text, ids = tried
+    before, after = (glossary.missing(draft.source, one) for one in (draft.text, text))
+    is_lost = any(one not in before for one in after) or not has_term(text, place.term.target)
+    is_short = num_words(text) < _LEAST_LENGTH * num_words(draft.text)
+    if is_lost or is_short or repeats(draft.source, text):
+        return None
+    return replace(draft, text=text, hypotheses=(_said(ids, scored),))
+
+
+def _said(ids: tuple[int, ...], scored: Decoded) -> Hypothesis:
+    logprobs = scores_of(scored, len(ids)).tolist()
+    return Hypothesis(ids, sum(logprobs), tuple(logprobs[:-1]), "stop")
+
+
+def _mean_logprob(draft: Draft) -> float:
+    return draft.hypotheses[0].logprob / draft.hypotheses[0].num_scored
