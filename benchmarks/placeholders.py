@@ -6,7 +6,8 @@ In sentences of the test split that have a name or a number on both sides, a pla
 place on both sides, so that the reference tells where it belongs. Three ways are compared: the
 model copies it, the text is translated piece by piece between placeholders, and stand-ins (the way
 of `duologue translate`). A tag is put around the same word, and must come out around it again.
-Without the check of coverage. Prints, and writes to benchmarks/results/placeholders.json, for each direction
+The check of coverage is off. Prints, and writes to benchmarks/results/placeholders.json, for each
+direction
 
     once      share of the sentences that have the placeholder exactly once
     chrf      with the placeholder counted as one character: only the rest and its place count
