@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import sys
 import time
@@ -28,16 +27,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from coverage_fit import FALSE_FLAGS_GOAL, asked_once, fit
 from planted import KINDS, Case, Item, items, pairs_of, plant
 from report import RESULTS, surroundings, write
 
 import duologue
 from duologue.api import Model
-from duologue.apps.batch import Ask, Decoded, Ended, Plan, advance, run_plan
+from duologue.apps.batch import Ended, advance, run_plan
 from duologue.apps.translate import split, translation
-from duologue.apps.translate.pieces import num_words, sentences
-from duologue.apps.translate.repair import Draft, Task, comparison
+from duologue.apps.translate.pieces import sentences
 from duologue.engine.rules import Only
 from duologue.evaluation import metrics
 from duologue.types import Checks, Options, Result
@@ -54,7 +52,6 @@ SETS = (
     ("news_enzh", "en-zh"),
     ("news_enzh", "zh-en"),
 )
-FALSE_FLAGS_GOAL = 0.05
 RECOVERED = 0.5  # of the chrF that a fault cost, for a repair
 
 
@@ -143,14 +140,10 @@ def sabotaged(model: Model, case: Case) -> Result:
     for piece, ask in zip(split(runtime, source, to, from_), asked, strict=True):
         ids = tuple(runtime.tokenizer.encode(case.said_of(piece.start, piece.end)))
         told.append(replace(ask, options=Options(max_tokens=len(ids) + 1), rule=Only(ids)))
-    asked = advance(plan, run_plan(runtime, _answered(told)))
+    asked = advance(plan, run_plan(runtime, asked_once(told)))
     while not isinstance(asked, Ended):
-        asked = advance(plan, run_plan(runtime, _answered(asked)))
+        asked = advance(plan, run_plan(runtime, asked_once(asked)))
     return asked.value[0]
-
-
-def _answered(asks: Sequence[Ask]) -> Plan[Sequence[Decoded]]:
-    return (yield asks)
 
 
 def _outcome(case: Case, result: Result, clean: Case) -> str:
@@ -216,91 +209,6 @@ def score_sets(
             ("multi30k, 2 to 4 in a line", direction, [(c.source_text, c.text) for c in cases])
         )
     return found
-
-
-# --- fit -----------------------------------------------------------------------------------------
-
-
-def fit(model: Model, all_items: Sequence[Item], random_: random.Random) -> None:
-    """Print the constants of coverage.py that fit the items."""
-    ratios = defaultdict(list)
-    rows: dict[int, list[tuple[str, Any, list[int]]]] = {0: [], 1: []}
-    ends: dict[str, list[float]] = defaultdict(list)
-    task_of = {pair: _task(model, *pair) for pair in {item.languages for item in all_items}}
-    cases = [
-        plant(item, kind, item.target, random_)
-        for item in all_items
-        for kind in ("clean", "delete", "swap", "truncate")
-    ]
-    for case in cases:
-        task = task_of[case.item.languages]
-        one = comparison(task, Draft(case.source_text, case.text))
-        if one is None:
-            continue
-        belongs, end = one.measures(run_plan(model._runtime, _answered(one.asks())))
-        ends[case.kind].append(end)
-        if case.kind == "clean":
-            ratios[case.item.languages].append(
-                math.log((num_words(case.text) + 1) / (num_words(case.source_text) + 1))
-            )
-        if case.kind != "truncate":
-            for side, bad in ((0, case.bad_source), (1, case.bad_target)):
-                labels = [_label(bounds, bad) for bounds in one.parts[side]]
-                rows[side].append((case.kind, one.features(belongs, side), labels))
-    for pair, values in sorted(ratios.items()):
-        median = float(np.median(values))
-        spread = 1.4826 * float(np.median(np.abs(np.array(values) - median)))
-        print(f"{pair}: ({median:.2f}, {spread:.2f}),")
-    for side, name in ((0, "UNCOVERED"), (1, "INVENTED")):
-        weights = _logistic(rows[side])
-        clean = [_most(x, weights) for kind, x, _ in rows[side] if kind == "clean"]
-        weights[-1] -= np.quantile(clean, 1 - FALSE_FLAGS_GOAL / 2)
-        print(
-            name,
-            dict(
-                zip(
-                    ("belongs", "differs", "short", "anchors", "bias"),
-                    weights.round(2).tolist(),
-                    strict=True,
-                )
-            ),
-        )
-        for kind in ("clean", "delete", "swap"):
-            over = [_most(x, weights) > 0 for k, x, _ in rows[side] if k == kind]
-            print(f"  {kind}: {_share(over):.3f} of {len(over)}")
-    for kind, values in ends.items():
-        print(f"end of {kind}: {np.quantile(values, [0.01, 0.02, 0.05, 0.5, 0.9, 0.95]).round(2)}")
-
-
-def _task(model: Model, from_: str, to: str) -> Task:
-    prefix = model._runtime.template.prefix("translate", from_, to)
-    return Task(model._runtime, to, from_, prefix, model.options("translate"))
-
-
-def _label(bounds: tuple[int, int], bad: tuple[int, int] | None) -> int:
-    """1: a part is planted, 0: it is not, -1: half of it is."""
-    if bad is None:
-        return 0
-    share = (min(bounds[1], bad[1]) - max(bounds[0], bad[0])) / max(1, bounds[1] - bounds[0])
-    return 1 if share > 0.6 else 0 if share < 0.2 else -1
-
-
-def _most(features: Any, weights: Any) -> float:
-    return float((features @ weights[:-1] + weights[-1]).max())
-
-
-def _logistic(rows: Sequence[tuple[str, Any, list[int]]]) -> Any:
-    """Weights and bias by Newton's method, a little shrunk."""
-    x = np.concatenate([features for _, features, _ in rows])
-    y = np.concatenate([labels for *_, labels in rows])
-    x, y = np.c_[x, np.ones(len(x))][y >= 0], y[y >= 0]
-    weights = np.zeros(x.shape[1])
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
-        gradient = x.T @ (p - y) + 0.1 * weights
-        curvature = (x * (p * (1 - p) + 1e-6)[:, None]).T @ x + 0.1 * np.eye(len(weights))
-        weights -= np.linalg.solve(curvature, gradient)
-    return weights
 
 
 # --- all -----------------------------------------------------------------------------------------

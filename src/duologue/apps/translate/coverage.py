@@ -21,6 +21,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,39 +44,48 @@ _ANCHOR = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_\u2e80-\U0010ffff]{5,}|[A-Z]{2,}"
 _WORD = re.compile(r"[\u2e80-\U0010ffff]|[^\W\u2e80-\U0010ffff]+")
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(NamedTuple):
     """Log-odds that a part is missing on the other side: bias + weights * features.
 
-    belongs   of the part that it belongs to most, less `apart` for a place at the other end
-    differs   1 where source and translation have not the same number of parts
+    belongs   of the part that it belongs to most, less APART for a place at the other end
+    own       of the part that it is matched with; no two are matched with the same
     short     how much likelier the length of the whole is without this part
     anchors   of its numbers, names and long words, how many stand on the other side, 3 at most
     """
 
-    bias: float
     belongs: float
-    differs: float
+    own: float
     short: float
     anchors: float
-    apart: float = 1.5
+    bias: float
 
 
-UNCOVERED = Weights(bias=0.3, belongs=-1.7, differs=0.5, short=0.1, anchors=-1.0)
-INVENTED = Weights(bias=-0.1, belongs=-1.5, differs=0.5, short=0.1, anchors=-1.0)
+# Where the other side has as many parts, where it has fewer, and where it has more.
+UNCOVERED = (
+    Weights(-0.62, -1.88, 0.0, -1.69, 0.0),
+    Weights(-1.16, -1.51, 0.44, -1.11, -1.61),
+    Weights(-1.35, -1.47, -0.09, -0.04, 0.4),
+)
+INVENTED = (
+    Weights(-1.04, -1.29, -0.17, -1.94, -0.37),
+    Weights(-1.29, -0.16, 0.36, -0.82, -0.84),
+    Weights(-2.23, -0.57, 0.08, -0.44, -0.54),
+)
+APART = 1.5
+UNMATCHED = -1.0
 
 # Median and spread of ln(words of translation / words of source).
 _LENGTHS = {
-    ("en", "de"): (-0.04, 0.11),
-    ("de", "en"): (0.05, 0.13),
-    ("en", "zh"): (-0.10, 0.18),
-    ("zh", "en"): (0.10, 0.15),
+    ("en", "de"): (-0.09, 0.13),
+    ("de", "en"): (0.07, 0.11),
+    ("en", "zh"): (-0.15, 0.14),
+    ("zh", "en"): (0.09, 0.13),
 }
 _ANY_LENGTH = (0.0, 0.25)
 _ODD_LENGTH = 2.0  # spreads from the median
 _UNLIKELY = -2.5  # mean log-probability of a part
 _UNSEEN = 0.35  # of the even share of attention
-_CUT, _CUT_NO_SIGN = -6.0, -3.0  # log-probability of the end
+_CUT, _CUT_NO_SIGN = -4.5, -2.5  # log-probability of the end
 _PART_WORDS, _ROW_WORDS, _MAX_ROW = 3.0, 2.0, 64
 _FLOOR = -2.0  # of parts that are not compared
 
@@ -371,7 +381,10 @@ class Comparison:
         """
         rows = belongs if side == 0 else belongs.T
         apart = np.abs(np.subtract.outer(self._places[side], self._places[1 - side]))
-        best = (rows - UNCOVERED.apart * apart).max(axis=1)
+        best = (rows - APART * apart).max(axis=1)
+        own = np.full(rows.shape[0], UNMATCHED)
+        for pair in matched(belongs):
+            own[pair[side]] = belongs[pair]
         median, spread = _LENGTHS.get(
             (self._languages[0] or "", self._languages[1] or ""), _ANY_LENGTH
         )
@@ -380,13 +393,17 @@ class Comparison:
         there = _anchors(other)
         total = num_words(text) + 1
         found = []
-        for value, (start, end) in zip(best, self.parts[side], strict=True):
-            part = text[start:end]
-            left = max(0.1, 1 - num_words(part) / total)
+        for part, (start, end) in enumerate(self.parts[side]):
+            left = max(0.1, 1 - num_words(text[start:end]) / total)
             short = _tail((ratio - math.log(left)) / spread) - _tail(ratio / spread)
-            anchors = min(3, len(_anchors(part) & there))
-            found.append([value, float(rows.shape[0] != rows.shape[1]), short, anchors])
+            anchors = min(3, len(_anchors(text[start:end]) & there))
+            found.append([best[part], own[part], short, anchors])
         return np.array(found)
+
+    def regime(self, side: int) -> int:
+        """Which of the Weights apply: 0 as many parts as on the other side, 1 more, 2 fewer."""
+        here, there = (len(self.parts[which]) for which in (side, 1 - side))
+        return 0 if here == there else 1 if here > there else 2
 
     def _report(self, belongs: Floats, end_logprob: float) -> Report:
         source, translation = self._texts
@@ -394,7 +411,9 @@ class Comparison:
         invented = self._likely(belongs, 1, INVENTED)
         has_sign = _END_SIGN.search(translation) or not _END_SIGN.search(source)
         if end_logprob < (_CUT if has_sign else _CUT_NO_SIGN):
-            uncovered[-1] = max(uncovered[-1], 0.9)
+            likeliest = int(np.argmax(uncovered))
+            lacking = likeliest if uncovered[likeliest] > 0.2 else len(uncovered) - 1
+            uncovered[lacking] = max(uncovered[lacking], 0.9)
         plain = plain_report(source, translation, self._languages[1])
         num_wrong = plain.num_wrong
         for text, bounds, scores in zip(
@@ -411,11 +430,32 @@ class Comparison:
             num_wrong=num_wrong,
         )
 
-    def _likely(self, belongs: Floats, side: int, weights: Weights) -> list[float]:
+    def _likely(self, belongs: Floats, side: int, weights: Sequence[Weights]) -> list[float]:
         """How likely it is of each part of a side that the other side does not say it."""
-        by = np.array([weights.belongs, weights.differs, weights.short, weights.anchors])
-        odds = np.clip(self.features(belongs, side) @ by + weights.bias, -30, 30)
+        *by, bias = weights[self.regime(side)]
+        odds = np.clip(self.features(belongs, side) @ np.array(by) + bias, -30, 30)
         return [float(value) for value in 1 / (1 + np.exp(-odds))]
+
+
+def matched(belongs: Floats) -> list[tuple[int, int]]:
+    """Pairs of parts, in order on both sides, whose sum of `belongs` is the largest."""
+    num_ours, num_theirs = belongs.shape
+    best = np.zeros((num_ours + 1, num_theirs + 1))
+    for i in range(num_ours):
+        for j in range(num_theirs):
+            both = best[i, j] + belongs[i, j]
+            best[i + 1, j + 1] = max(both, best[i, j + 1], best[i + 1, j])
+    pairs: list[tuple[int, int]] = []
+    i, j = num_ours, num_theirs
+    while i and j:
+        if best[i, j] == best[i - 1, j]:
+            i -= 1
+        elif best[i, j] == best[i, j - 1]:
+            j -= 1
+        else:
+            i, j = i - 1, j - 1
+            pairs.append((i, j))
+    return pairs[::-1]
 
 
 def _places(bounds: Sequence[Bounds], text: str) -> Floats:

@@ -39,7 +39,8 @@ _MAX_PLACES = 6
 _LEAST_LENGTH = 0.7  # of what was said before
 _MAX_ROUNDS = 4  # so many terms are put into one piece
 _HEADER = ("source", "target")
-_SUFFIXES = r"(?:'s|s|es|e|n|en|er|ern|em)?"
+_ENDINGS = r"(?:'s|s|es)?"
+_GERMAN_ENDINGS = r"(?:s|es|e|n|en|er|ern|em)?"
 _ENDING_CHARS = 3  # an inflected form has no more than so many letters beside the stem
 _WORDS = re.compile(rf"[^\W{FIRST_CJK}-\U0010ffff]+")
 # Where a term may begin: not inside of a word, but anywhere in a script without blanks.
@@ -73,8 +74,8 @@ class Glossary:
     from_, to  their languages; None: any
 
     A term is found in any case, unless it has a capital after its first letter (US, iPhone), and
-    with the usual endings of English and German; longer terms go before shorter ones inside of
-    them. Where a script has no blanks, terms need no word borders.
+    with the usual endings of its language (English unless it is German). Longer terms go before
+    shorter ones inside of them. Where a script has no blanks, terms need no word borders.
 
     Raises InputError for a source with two targets, and for terms that are empty or too long.
     """
@@ -163,7 +164,7 @@ class Glossary:
         """The longest term that begins at a place."""
         for size in range(_INDEX_CHARS, 0, -1):
             for term in self._index.get(text[start : start + size].lower(), ()):
-                match = _pattern_of(term.source).match(text, start)
+                match = _pattern_of(term.source, self.from_).match(text, start)
                 if match is not None:
                     return Found(term, *match.span())
         return None
@@ -176,8 +177,9 @@ class Glossary:
 def has_term(text: str, target: str) -> bool:
     """Whether a text has a term, in any case, and in a form with the same stem.
 
-    Of each word of four letters or more the last two may be others, three may follow, and accents
-    do not count: Haus has the forms Hauses and Häuser. A script without blanks has no forms.
+    The first four letters must be there, and of longer words all but the last two; three may
+    follow, and accents do not count: Haus has the forms Hauses and Häuser. A script without blanks
+    has no forms.
     """
     wanted = [_plain(word) for word in _WORDS.findall(target)]
     if not wanted or any(char >= FIRST_CJK for char in target):
@@ -190,7 +192,7 @@ def has_term(text: str, target: str) -> bool:
 
 
 def _is_form(word: str, term: str) -> bool:
-    stem = term if len(term) < 4 else term[: max(3, len(term) - 2)]
+    stem = term[: max(4, len(term) - 2)]
     return word.startswith(stem) and len(word) <= len(term) + (
         _ENDING_CHARS if len(term) > 2 else 0
     )
@@ -210,10 +212,11 @@ def _is_exact(source: str) -> bool:
 
 
 @lru_cache(maxsize=MAX_TERMS)
-def _pattern_of(source: str) -> re.Pattern[str]:
+def _pattern_of(source: str, language: str | None) -> re.Pattern[str]:
     pattern = re.escape(source) if _is_exact(source) else f"(?i:{re.escape(source)})"
     if source[-1] < FIRST_CJK and source[-1].isalnum():
-        endings = _SUFFIXES if source[-1].isalpha() else ""
+        endings = _GERMAN_ENDINGS if language == "de" else _ENDINGS
+        endings = endings if source[-1].isalpha() else ""
         pattern += rf"{endings}(?![^\W{FIRST_CJK}-\U0010ffff])"
     return re.compile(pattern)
 
