@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from duologue.apps import generate, intent, sentiment, summarize, translate
 from duologue.apps.translate import Glossary
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from duologue.apps import transcribe as speech
     from duologue.apps.assistant import Assistant, AssistantOptions
+    from duologue.apps.documents import translating as documents
     from duologue.apps.support import KnowledgeBase
     from duologue.storage.knowledge import KnowledgeStore
 
@@ -190,6 +191,27 @@ class Model:
         to, from_  language codes; from_ None: guessed
         """
         return translate.check(self._runtime, source, translation, to, from_)
+
+    def translate_document(
+        self,
+        source: str | os.PathLike[str] | bytes,
+        to: str | None = None,
+        from_: str | None = None,
+        format: str | None = None,
+        on_progress: documents.Progress | None = None,
+        **settings: Any,
+    ) -> documents.TranslatedDocument:
+        """Translate the prose of a file, or of its content; everything else stays as it is.
+
+        from_        a language code, or "auto" to guess
+        format       "txt", "md", "html", ...; None: what the ending of the file's name tells
+        on_progress  is called with how many segments are done, and how many there are
+        settings     the other fields of documents.DocumentOptions: options, check, glossary, memory
+        """
+        from duologue.apps.documents import translating as documents  # here: few need it
+
+        how = documents.DocumentOptions(to, from_, format, **settings)
+        return documents.translate_document(self._runtime, source, how, on_progress)
 
     def summarize(self, text: str, options: Options | None = None) -> Result:
         """The gist of a text; options None: options("summarize")."""

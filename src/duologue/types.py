@@ -162,6 +162,7 @@ class Checks:
     invented          of a translation: spans of its text that the source does not say; the same
     wrong_language    of a translation: spans of its text in another language than was asked for
     glossary          of a translation: source spans of terms that did not come out as told
+    lost              of a translation: placeholders and numbers that it lacks, or has too often
     """
 
     source_truncated: tuple[Span, ...] = ()
@@ -172,6 +173,7 @@ class Checks:
     invented: tuple[Span, ...] = ()
     wrong_language: tuple[Span, ...] = ()
     glossary: tuple[Span, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ COMMANDS = (
     "serve",
     "keys",
     "translate",
+    "tm",
     "summarize",
     "generate",
     "transcribe",

@@ -90,6 +90,8 @@ def warn(result: Result, where: str = "") -> None:
     for what, problem in _FINDINGS.items():
         if found := getattr(result.checks, what):
             problems.append(f"{problem}: {_quoted(found)}")
+    if lost := result.checks.lost:
+        problems.append(f"these are missing or too many: {', '.join(lost[:_SHOWN_SPANS])}")
     if result.finish_reason == "length":
         problems.append("the answer reached its length limit and is cut")
     if result.finish_reason == "abort":
