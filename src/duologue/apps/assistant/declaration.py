@@ -90,9 +90,9 @@ class Example:
             if start >= 0 and all(end <= a or start >= b for a, b, _ in places):
                 places.append((start, end, name))
         places.sort()
-        stops = [start for start, _, _ in places[1:]] + [len(text)]
+        stops = [*(start for start, _, _ in places[1:]), len(text)]
         parts = tuple(
-            (name, text[end:stop]) for (_, end, name), stop in zip(places, stops, strict=True)
+            (name, text[end:stop]) for (_, end, name), stop in zip(places, stops, strict=False)
         )
         lead = text[: places[0][0]] if places else text
         return cls(language, lead, parts, tuple(text[start:end] for start, end, _ in places))
