@@ -16,8 +16,8 @@ TODAY = date(2026, 3, 4)  # a Wednesday
 ENGLISH = words_of("""zero one two three four five six seven eight nine ten eleven twelve thirteen
 fourteen fifteen sixteen seventeen eighteen nineteen""")
 ENGLISH_TENS = words_of("- - twenty thirty forty fifty sixty seventy eighty ninety")
-GERMAN = words_of("""null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn
-fünfzehn sechzehn siebzehn achtzehn neunzehn""")
+GERMAN = words_of("""null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn
+vierzehn fünfzehn sechzehn siebzehn achtzehn neunzehn""")
 GERMAN_TENS = words_of("- - zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig")
 
 

@@ -23,6 +23,7 @@ MAX_INTENTS = 500
 MAX_EXAMPLES = 50_000
 
 _MARK = re.compile(r"\{([^{}]*)\}")
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,17 @@ class Declaration:
         """Those that there are examples in."""
         spoken = {e.language for intent in self.intents.values() for e in intent.examples}
         return tuple(language for language in LANGUAGES if language in spoken)
+
+    def words(self, language: str) -> set[str]:
+        """Every word of the examples and the choices of a language, casefolded."""
+        texts = [
+            e.text for i in self.intents.values() for e in i.examples if e.language == language
+        ]
+        for intent in self.intents.values():
+            for slot in intent.slots.values():
+                ways = [by_language.get(language, ()) for by_language in slot.choices.values()]
+                texts += [way for said in ways for way in said]
+        return {word for text in texts for word in _WORD.findall(text.casefold())}
 
     def and_also(self, other: Declaration) -> Declaration:
         """Both together; ConfigError if they declare an intent of the same name."""

@@ -22,7 +22,7 @@ from duologue.apps.assistant.phrases import SAYINGS, correction, hears
 from duologue.apps.assistant.spoken import marks_of, render, spoken
 from duologue.apps.assistant.tagger import Segment
 from duologue.apps.assistant.understand import Understood
-from duologue.apps.assistant.utterance import MAX_CHARS, Utterance
+from duologue.apps.assistant.utterance import MAX_CHARS, Utterance, tokens_of
 from duologue.text.language import guess_language
 from duologue.types import Command, CommandStatus, Span
 
@@ -111,13 +111,13 @@ class Dialogue:
         self._intents = declaration.intents
         self._reader = reader
         self._language = language
+        self._words = {code: declaration.words(code) for code in declaration.languages}
 
     # --- what was said -----------------------------------------------------------------------
 
     def take(self, text: str, state: State, around: Surroundings) -> Decision:
         """What to do about a text."""
-        guess = guess_language(text, self._declaration.languages)
-        state = replace(state, language=guess or state.language or self._language)
+        state = replace(state, language=self._spoken_language(text, state))
         if len(text) > MAX_CHARS:
             return self._say("too_long", state)
         if state.pending is not None:
@@ -131,6 +131,16 @@ class Dialogue:
             if corrected is not None:
                 return corrected
         return self._new(text, state, around)
+
+    def _spoken_language(self, text: str, state: State) -> str:
+        """By its function words, else by the words of the examples, else as it was before."""
+        before = state.language or self._language
+        guess = guess_language(text, self._declaration.languages)
+        if guess is not None:
+            return guess
+        words = {token.text.casefold() for token in tokens_of(text[:MAX_CHARS])}
+        known = {code: len(words & vocabulary) for code, vocabulary in self._words.items()}
+        return max(known, key=lambda code: (known[code], code == before), default=before)
 
     def _new(self, text: str, state: State, around: Surroundings) -> Decision:
         if hears(text, "help"):
