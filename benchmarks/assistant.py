@@ -212,7 +212,10 @@ def main() -> None:
         print(line(result), flush=True)
         results.append(result)
     if not arguments.quick and arguments.split == "test":
-        write("assistant", {**surroundings(("numpy", "duologue")), "model": arguments.model, "results": results})
+        write(
+            "assistant",
+            {**surroundings(("numpy", "duologue")), "model": arguments.model, "results": results},
+        )
 
 
 if __name__ == "__main__":
