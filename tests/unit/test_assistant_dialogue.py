@@ -155,6 +155,15 @@ def test_dangerous_commands_are_confirmed_in_any_language(home: Home) -> None:
     assert home.say("read my notes").text == "There are no notes."
 
 
+def test_what_is_only_just_understood_is_confirmed(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("duologue.apps.assistant.dialogue.DOUBTFUL", 1.1)
+    assert home.say("set a timer for ten minutes").text == "Do you really want to set a timer?"
+    assert home.assistant._scheduler.pending("anna", "timer") == []
+    assert home.say("yes").text == "The timer runs for 10 minutes."
+
+
 def test_undo_takes_the_last_command_back_once(home: Home) -> None:
     home.say("take a note buy bread")
     home.say("delete all my notes")

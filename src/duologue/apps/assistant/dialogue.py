@@ -28,6 +28,7 @@ from duologue.types import Command, CommandStatus, Span
 
 NUM_NEAREST = 3  # of what it can do, if nothing was understood
 MAX_TRIES = 3  # a question is asked so often
+DOUBTFUL = 0.5  # below this a command is confirmed before it is done
 SURE = 0.6  # from here on a text is a new command, not the answer to a question
 SURE_OF_TEXT = 0.8  # the same, where any words could be the answer
 
@@ -46,6 +47,7 @@ class Pending:
     asking  the slot that was asked for; empty: whether to do it was asked
     tries   how often it was asked
     texts   how many texts said it so far
+    is_doubtful  whether it was only just understood, so that it is to be confirmed
     """
 
     intent: str
@@ -54,6 +56,7 @@ class Pending:
     asking: str = ""
     tries: int = 1
     texts: int = 1
+    is_doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,9 @@ class Dialogue:
 
     def _begin(self, understood: Understood, state: State, around: Surroundings) -> Decision:
         slots, spans = _slots(understood.segments, 0)
-        return self._next(Pending(understood.intent.name, slots, spans), state, around)
+        is_doubtful = understood.probability < DOUBTFUL
+        pending = Pending(understood.intent.name, slots, spans, is_doubtful=is_doubtful)
+        return self._next(pending, state, around)
 
     def _next(self, pending: Pending, state: State, around: Surroundings) -> Decision:
         """Ask for what is missing, then whether to do it at all, then do it."""
@@ -169,7 +174,7 @@ class Dialogue:
         for name, slot in intent.slots.items():
             if slot.required and name not in filled:
                 return self._ask(replace(pending, asking=name, tries=1), slot, state)
-        if intent.confirm:
+        if intent.confirm or pending.is_doubtful:
             asking = replace(pending, asking="", tries=1)
             return self._confirm(asking, state, around)
         return self._run(pending, state)
