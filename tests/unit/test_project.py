@@ -29,6 +29,7 @@ GRANTED = {
     "cli/generate.py::generate": "the same",
     "cli/transcribe.py::transcribe": "the same",
     "cli/serve.py::serve": "the same",
+    "cli/assistant.py::assistant": "the same",
 }
 
 
