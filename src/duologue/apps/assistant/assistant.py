@@ -32,6 +32,7 @@ from duologue.runtime import Runtime, check_text
 from duologue.storage.preferences import Due, PersonalStore
 from duologue.types import Command, Result, Usage
 
+OUT_OF_SCOPE = "out_of_scope"  # in Result.probabilities: that nothing fits
 SKILLS = Path(__file__).parent / "skills"
 MAX_CONVERSATIONS = 10_000  # of people, of which the oldest are forgotten
 
@@ -255,11 +256,15 @@ def _declaration(options: AssistantOptions) -> Declaration:
 
 def _result(decision: Decision, text: str, command: Command | None, ms: float) -> Result:
     understood = decision.understood
+    probabilities: dict[str, float] = {}
+    if understood is not None:
+        probabilities = dict(understood.probabilities)
+        probabilities[OUT_OF_SCOPE] = max(0.0, 1 - sum(probabilities.values()))
     return Result(
         text=text,
         finish_reason="stop",
         confidence=understood.probability if understood is not None else 1.0,
-        probabilities=dict(understood.probabilities) if understood is not None else {},
+        probabilities=probabilities,
         usage=Usage(decode_ms=ms),
         declined=understood is not None and not understood.is_understood,
         command=command,

@@ -23,6 +23,7 @@ MAX_INTENTS = 500
 MAX_EXAMPLES = 50_000
 
 _MARK = re.compile(r"\{([^{}]*)\}")
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ class Example:
             if start >= 0 and all(end <= a or start >= b for a, b, _ in places):
                 places.append((start, end, name))
         places.sort()
-        stops = [start for start, _, _ in places[1:]] + [len(text)]
+        stops = [*(start for start, _, _ in places[1:]), len(text)]
         parts = tuple(
-            (name, text[end:stop]) for (_, end, name), stop in zip(places, stops, strict=True)
+            (name, text[end:stop]) for (_, end, name), stop in zip(places, stops, strict=False)
         )
         lead = text[: places[0][0]] if places else text
         return cls(language, lead, parts, tuple(text[start:end] for start, end, _ in places))
@@ -187,6 +188,17 @@ class Declaration:
         """Those that there are examples in."""
         spoken = {e.language for intent in self.intents.values() for e in intent.examples}
         return tuple(language for language in LANGUAGES if language in spoken)
+
+    def words(self, language: str) -> set[str]:
+        """Every word of the examples and the choices of a language, casefolded."""
+        texts = [
+            e.text for i in self.intents.values() for e in i.examples if e.language == language
+        ]
+        for intent in self.intents.values():
+            for slot in intent.slots.values():
+                ways = [by_language.get(language, ()) for by_language in slot.choices.values()]
+                texts += [way for said in ways for way in said]
+        return {word for text in texts for word in _WORD.findall(text.casefold())}
 
     def and_also(self, other: Declaration) -> Declaration:
         """Both together; ConfigError if they declare an intent of the same name."""

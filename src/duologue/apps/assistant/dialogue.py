@@ -22,12 +22,13 @@ from duologue.apps.assistant.phrases import SAYINGS, correction, hears
 from duologue.apps.assistant.spoken import marks_of, render, spoken
 from duologue.apps.assistant.tagger import Segment
 from duologue.apps.assistant.understand import Understood
-from duologue.apps.assistant.utterance import MAX_CHARS, Utterance
+from duologue.apps.assistant.utterance import MAX_CHARS, Utterance, tokens_of
 from duologue.text.language import guess_language
 from duologue.types import Command, CommandStatus, Span
 
 NUM_NEAREST = 3  # of what it can do, if nothing was understood
 MAX_TRIES = 3  # a question is asked so often
+DOUBTFUL = 0.5  # below this a command is confirmed before it is done
 SURE = 0.6  # from here on a text is a new command, not the answer to a question
 SURE_OF_TEXT = 0.8  # the same, where any words could be the answer
 
@@ -46,6 +47,7 @@ class Pending:
     asking  the slot that was asked for; empty: whether to do it was asked
     tries   how often it was asked
     texts   how many texts said it so far
+    is_doubtful  whether it was only just understood, so that it is to be confirmed
     """
 
     intent: str
@@ -54,6 +56,7 @@ class Pending:
     asking: str = ""
     tries: int = 1
     texts: int = 1
+    is_doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,13 +114,13 @@ class Dialogue:
         self._intents = declaration.intents
         self._reader = reader
         self._language = language
+        self._words = {code: declaration.words(code) for code in declaration.languages}
 
     # --- what was said -----------------------------------------------------------------------
 
     def take(self, text: str, state: State, around: Surroundings) -> Decision:
         """What to do about a text."""
-        guess = guess_language(text, self._declaration.languages)
-        state = replace(state, language=guess or state.language or self._language)
+        state = replace(state, language=self._spoken_language(text, state))
         if len(text) > MAX_CHARS:
             return self._say("too_long", state)
         if state.pending is not None:
@@ -131,6 +134,16 @@ class Dialogue:
             if corrected is not None:
                 return corrected
         return self._new(text, state, around)
+
+    def _spoken_language(self, text: str, state: State) -> str:
+        """By its function words, else by the words of the examples, else as it was before."""
+        before = state.language or self._language
+        guess = guess_language(text, self._declaration.languages)
+        if guess is not None:
+            return guess
+        words = {token.text.casefold() for token in tokens_of(text[:MAX_CHARS])}
+        known = {code: len(words & vocabulary) for code, vocabulary in self._words.items()}
+        return max(known, key=lambda code: (known[code], code == before), default=before)
 
     def _new(self, text: str, state: State, around: Surroundings) -> Decision:
         if hears(text, "help"):
@@ -146,7 +159,9 @@ class Dialogue:
 
     def _begin(self, understood: Understood, state: State, around: Surroundings) -> Decision:
         slots, spans = _slots(understood.segments, 0)
-        return self._next(Pending(understood.intent.name, slots, spans), state, around)
+        is_doubtful = understood.probability < DOUBTFUL
+        pending = Pending(understood.intent.name, slots, spans, is_doubtful=is_doubtful)
+        return self._next(pending, state, around)
 
     def _next(self, pending: Pending, state: State, around: Surroundings) -> Decision:
         """Ask for what is missing, then whether to do it at all, then do it."""
@@ -159,7 +174,7 @@ class Dialogue:
         for name, slot in intent.slots.items():
             if slot.required and name not in filled:
                 return self._ask(replace(pending, asking=name, tries=1), slot, state)
-        if intent.confirm:
+        if intent.confirm or pending.is_doubtful:
             asking = replace(pending, asking="", tries=1)
             return self._confirm(asking, state, around)
         return self._run(pending, state)

@@ -22,19 +22,19 @@ _EDGE = r"[\s.,!?;:。，！？；：]*"
 
 def matched(
     examples: Iterable[Example], utterance: Utterance, slots: Mapping[str, Slot]
-) -> list[Segment]:
-    """The slots by the closest example; empty if none fits."""
+) -> list[Segment] | None:
+    """The slots by the closest example, which may have none; None if no example fits."""
     best: tuple[int, int] = (-1, -1)
-    segments: list[Segment] = []
+    segments: list[Segment] | None = None
     for example in examples:
-        if example.language != utterance.language or not example.parts:
+        if example.language != utterance.language:
             continue
         typed = [name for name in example.slots if slots[name].kind not in ("text", "place")]
         closeness = len(typed), sum(len(text) for text in (example.lead, *_behind(example)))
         if closeness <= best or len(example.parts) - len(typed) > _MAX_FREE:
             continue
         found = _match(example, utterance, slots)
-        if found:
+        if found is not None:
             best, segments = closeness, found
     return segments
 

@@ -23,8 +23,10 @@ from duologue.apps.assistant.utterance import Utterance
 Floats = npt.NDArray[np.float32]
 
 NUM_BUCKETS = 4096
-RIDGE = 0.3
-EMBEDDING_WEIGHT = 0.5
+RIDGE = 0.1
+EMBEDDING_WEIGHT = 0.8
+_WORD_WEIGHT = 2  # of whole words and runs of them; parts of words weigh 1
+_PART = "~"  # begins the names of parts of words
 _MAX_DUAL = 4500  # with fewer examples than features their products are the smaller matrix
 
 
@@ -38,7 +40,7 @@ def ngrams(utterance: Utterance, skip: Sequence[tuple[int, int]] = ()) -> Iterat
         if len(word) > 1 and word[0] != "<":
             edged = f"^{word}$"
             for size in (3, 4, 5):
-                yield from (f"c{edged[i : i + size]}" for i in range(len(edged) - size + 1))
+                yield from (f"{_PART}{edged[i : i + size]}" for i in range(len(edged) - size + 1))
     yield from _runs(words)
     if utterance.marks:
         slots = {first: (stop, slot) for first, stop, slot in utterance.marks}
@@ -97,7 +99,8 @@ def counted(utterance: Utterance, skip: Sequence[tuple[int, int]] = ()) -> Float
     row = np.zeros(NUM_BUCKETS, np.float32)
     for gram in set(ngrams(utterance, skip)):
         code = zlib.crc32(gram.encode())
-        row[code % NUM_BUCKETS] += 1 if code & 0x8000_0000 else -1
+        weight = 1 if gram[0] == _PART else _WORD_WEIGHT
+        row[code % NUM_BUCKETS] += weight if code & 0x8000_0000 else -weight
     return row
 
 

@@ -15,6 +15,7 @@ from duologue.apps.assistant.declaration import Slot
 from duologue.apps.assistant.values.found import words_of
 
 _MARK = re.compile(r"\{(\w+)\}")
+_LOOSE, _GAP = re.compile(r" +(?=[.,:;!?])"), re.compile(r" {2,}")
 _UNITS = {
     "en": ((86400, "day", "days"), (3600, "hour", "hours"), (60, "minute", "minutes")),
     "de": ((86400, "Tag", "Tage"), (3600, "Stunde", "Stunden"), (60, "Minute", "Minuten")),
@@ -104,4 +105,4 @@ def render(template: str, values: Mapping[str, Any], say: Callable[[str, Any], s
         lambda mark: say(mark[1], values[mark[1]]) if values.get(mark[1]) is not None else "",
         template,
     )
-    return re.sub(r" {2,}", " ", text).strip()
+    return _GAP.sub(" ", _LOOSE.sub("", text)).strip()

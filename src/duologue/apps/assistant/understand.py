@@ -110,7 +110,7 @@ class Understanding:
             for language in LANGUAGES
         }
         self._marked = {
-            intent.name: [e for e in intent.examples if e.parts and not any(e.values)]
+            intent.name: [e for e in intent.examples if not any(e.values)]
             for intent in self._intents
         }
         self._fit(declaration)
@@ -219,7 +219,9 @@ class Understanding:
         else:
             segments = self._tagger.segments(utterance, intent.slots)
         by_example = matched(self._marked[intent.name], utterance, intent.slots)
-        if by_example and _num_typed(by_example, intent) >= _num_typed(segments, intent):
+        if by_example is not None and _num_typed(by_example, intent) >= _num_typed(
+            segments, intent
+        ):
             segments = by_example
         return completed(segments, utterance, intent.slots)
 
