@@ -46,7 +46,8 @@ def translate_batch(
 ) -> list[Result]:
     """What translator.translate_batch does; placeholders and tags stay, each exactly once.
 
-    from_  "auto" is guessed, text by text; where nothing tells, the model has to see it
+    from_  "auto" is guessed, text by text, for Duologue's own models; where nothing tells, the
+           model has to see it
 
     Numbers may change; Result.checks.lost tells which did.
     """
@@ -65,7 +66,7 @@ def translation(
     """What translate_batch does, as a plan; raises what it raises when it begins."""
     check_texts(texts)
     guesses = [from_] * len(texts)
-    if from_ == "auto":
+    if from_ == "auto" and runtime.config.generation is None:
         guesses = [guess_language(text, runtime.config.languages) for text in texts]
     results: dict[int, Result] = {}
     for guess in dict.fromkeys(guesses):
