@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._ended: asyncio.Future[float] | None = None
         self._pieces: list[bytes] = []
+        self._tail = b""
         self._marks: tuple[bytes, ...] = ()
         self._first_s: float | None = None
 
@@ -106,7 +107,7 @@ class Connection(asyncio.Protocol):
         """Ask and wait for the whole answer. Raises ConnectionError if it breaks off."""
         assert self._transport is not None
         self._ended = asyncio.get_running_loop().create_future()
-        self._pieces, self._first_s = [], None
+        self._pieces, self._tail, self._first_s = [], b"", None
         self._marks = tuple(mark.encode() for mark in request.marks)
         content = request.content()
         begun_s = time.perf_counter()
@@ -128,7 +129,8 @@ class Connection(asyncio.Protocol):
         self._pieces.append(data)
         if self._first_s is None and any(mark in data for mark in self._marks):
             self._first_s = time.perf_counter()
-        if data.endswith(_LAST) or self._has_all():
+        self._tail = (self._tail + data)[-len(_LAST) :]
+        if self._tail == _LAST or self._has_all():
             self._ended.set_result(time.perf_counter())
 
     def connection_lost(self, _error: Exception | None) -> None:

@@ -16,7 +16,8 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from serve_client import Answer, Connection, Request
@@ -77,27 +78,20 @@ class Visitor:
 
     async def converses(self) -> None:
         """Talk for some turns."""
-        connection = await Connection.open(self._port)
-        for conversation in await self._begun(connection):
+        async with self._conversation() as (conversation, connection):
             for _ in range(self._chance.randint(1, 4)):
                 answer = await connection.ask(self._say(conversation, 48))
                 if self._is_admitted(answer):
                     assert [name for name, _ in answer.events()][-1] == "done", answer.body[-300:]
-            await self._delete(connection, conversation)
-        connection.close()
 
     async def leaves_a_conversation(self) -> None:
         """Go away in the middle of a reply."""
-        connection = await Connection.open(self._port)
-        for conversation in await self._begun(connection):
+        async with self._conversation() as (conversation, _):
             await self._leave(self._say(conversation, _LONG))
-            await self._delete(connection, conversation)
-        connection.close()
 
     async def reads_slowly(self) -> None:
         """Take a long reply in small pieces, with rests between."""
-        connection = await Connection.open(self._port)
-        for conversation in await self._begun(connection):
+        async with self._conversation() as (conversation, _):
             reader = await Connection.open(self._port, receive_bytes=2048)
             asking = asyncio.create_task(reader.ask(self._say(conversation, _LONG)))
             while not asking.done():
@@ -109,20 +103,15 @@ class Visitor:
             if self._is_admitted(answer):
                 assert [name for name, _ in answer.events()][-1] == "done", answer.body[-300:]
             reader.close()
-            await self._delete(connection, conversation)
-        connection.close()
 
     async def types(self) -> None:
         """Type a draft, send it, and read the reply."""
-        connection = await Connection.open(self._port)
-        for conversation in await self._begun(connection):
-            async with connect(f"ws://127.0.0.1:{self._port}/v1/live") as socket:
-                await self._type(socket, conversation)
-                await socket.send(json.dumps({"type": "send", "conversation_id": conversation}))
-                while (event := json.loads(await socket.recv()))["type"] != "done":
-                    assert event["type"] != "failed", event
-            await self._delete(connection, conversation)
-        connection.close()
+        url = f"ws://127.0.0.1:{self._port}/v1/live"
+        async with self._conversation() as (conversation, _), connect(url) as socket:
+            await self._type(socket, conversation)
+            await socket.send(json.dumps({"type": "send", "conversation_id": conversation}))
+            while (event := json.loads(await socket.recv()))["type"] != "done":
+                assert event["type"] != "failed", event
 
     async def leaves_typing(self) -> None:
         """Type a draft and go away."""
@@ -150,15 +139,24 @@ class Visitor:
         body = {"text": self._text(), "stream": True, "options": options}
         return Request(f"/v1/conversations/{conversation}/messages", body)
 
-    async def _begun(self, connection: Connection) -> list[str]:
-        """The id of a new conversation, or nothing if that was refused."""
-        answer = await connection.ask(Request("/v1/conversations", {}))
-        return [json.loads(answer.body)["id"]] if self._is_admitted(answer) else []
-
-    async def _delete(self, connection: Connection, conversation: str) -> None:
-        path = f"/v1/conversations/{conversation}"
-        while not self._is_admitted(await connection.ask(Request(path, {}, method="DELETE"))):
+    @asynccontextmanager
+    async def _conversation(self) -> AsyncIterator[tuple[str, Connection]]:
+        """A new conversation and a connection; it is deleted in the end."""
+        connection = await Connection.open(self._port)
+        while not self._is_admitted(
+            answer := await connection.ask(Request("/v1/conversations", {}))
+        ):
             await asyncio.sleep(1)
+        conversation = json.loads(answer.body)["id"]
+        try:
+            yield conversation, connection
+        finally:
+            connection.close()
+            connection = await Connection.open(self._port)
+            request = Request(f"/v1/conversations/{conversation}", {}, method="DELETE")
+            while not self._is_admitted(await connection.ask(request)):
+                await asyncio.sleep(1)
+            connection.close()
 
     async def _leave(self, request: Request) -> None:
         connection = await Connection.open(self._port)
@@ -170,7 +168,7 @@ class Visitor:
     async def _type(self, socket: Any, conversation: str | None) -> None:
         text = self._text()
         for end in range(10, len(text), 10):
-            draft = {"type": "draft", "text": text[:end], "translate_to": "de", "sentiment": True}
+            draft = {"type": "draft", "text": text[:end], "translate_to": "zh", "sentiment": True}
             if conversation is not None:
                 draft["conversation_id"] = conversation
             await socket.send(json.dumps(draft))

@@ -1,15 +1,16 @@
 """What a live draft is worth: how soon its translation stands there, and how soon the reply begins.
 
-    python benchmarks/serve_live.py [--typists 1 4] [--texts 5] [--sends 30] [--quick]
+    python benchmarks/serve_live.py [--typists 1 4] [--texts 4] [--sends 16] [--quick]
 
 `duologue serve` runs in a process of its own, with the default model in int8, and so do the people
 (serve_typing.py). Each key sends the draft as it stands, 12 keys a second, and after every third
 word the typist stops for 0.6 s. What counts is the time from the last key before a stop to the
 last change of the translation of all that stands there; the draft was encoded before that.
 
-Then texts of some length are sent in conversations of ten exchanges, forks of one: by POST, and by
+Then texts are sent in conversations of eleven exchanges, all but one the same: by POST, and by
 `send` on a WebSocket that has the draft since 0.3 s; in turn. The time to the first text of the
-reply counts from the sending. Writes benchmarks/results/serve_live.json.
+reply counts from the sending. Three lengths of texts; S4 is about the longest. Writes
+benchmarks/results/serve_live.json.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from serve_texts import SAID
 KEY_S, PAUSE_S, WORDS = 1 / 12, 0.6, 3
 ENGLISH = [text for text in SAID if text.isascii()]
 EXCHANGES = 10
+PARTS = (1, 3, 6)  # of SAID in one text: about 35, 110 and 220 tokens
 
 
 def typing(site: Site, typists: int, texts: int, speed: float) -> list[dict[str, Any]]:
@@ -39,16 +41,19 @@ def typing(site: Site, typists: int, texts: int, speed: float) -> list[dict[str,
     return found
 
 
-def sending(site: Site, count: int, exchanges: int) -> list[dict[str, float]]:
-    """Milliseconds to the first text of each reply, with a draft and without."""
+def sending(site: Site, count: int, exchanges: int, parts: int) -> list[dict[str, float]]:
+    """Milliseconds to the first text of each reply to so many texts in one, in both ways."""
     base = site.begin()
+    short = {"max_tokens": 8}
     for number in range(exchanges):
         text = SAID[number % len(SAID)]
         site.post(f"/v1/conversations/{base}/messages", text=text)
     sends = []
     for number in range(count):
-        text = " ".join(ENGLISH[(number + place) % len(ENGLISH)] for place in range(3))
+        text = " ".join(ENGLISH[(number + place) % len(ENGLISH)] for place in range(parts))
         forks = [str(site.post(f"/v1/conversations/{base}/fork")["id"]) for _ in range(2)]
+        for fork in forks:  # a conversation that is led just now
+            site.post(f"/v1/conversations/{fork}/messages", text=f"{fork}?", options=short)
         sends.append([f"{text} ({number})", *forks])
     found: list[dict[str, float]] = run_client("serve_typing", {"port": site.port, "sends": sends})
     return found
@@ -58,8 +63,8 @@ def main() -> None:
     parser = harness.options(__doc__, rounds=1)
     parser.add_argument("--model", default="duo-s", help="name or folder")
     parser.add_argument("--typists", type=int, nargs="+", default=[1, 4], help="at the same time")
-    parser.add_argument("--texts", type=int, default=5, help="that each types")
-    parser.add_argument("--sends", type=int, default=30, help="replies to drafts, and without")
+    parser.add_argument("--texts", type=int, default=4, help="that each types")
+    parser.add_argument("--sends", type=int, default=16, help="of each length, in both ways")
     arguments = parser.parse_args()
     exchanges, speed = EXCHANGES, 1.0
     if arguments.quick:
@@ -73,11 +78,12 @@ def main() -> None:
             log(f"{typists} typing")
             pauses = typing(site, typists, arguments.texts, speed)
             told(report, typists, pauses)
-        log("sending")
-        sends = sending(site, arguments.sends, exchanges)
-    times = {name: [one[name] for one in sends] for name in ("post", "draft")}
-    report.add("first text of a reply", "ms", times, "post")
-    report.goals["S4"] = ratio(times["post"], times["draft"])
+        for parts in PARTS:
+            log(f"sending {parts} texts in one")
+            sends = sending(site, arguments.sends, exchanges, parts)
+            times = {name: [one[name] for one in sends] for name in ("post", "draft")}
+            report.add(f"first text of a reply to {parts} texts in one", "ms", times, "post")
+            report.goals["S4"] = ratio(times["post"], times["draft"])
     report.finish()
 
 

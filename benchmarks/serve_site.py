@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -57,13 +58,14 @@ class Site:
         return int(self._read("statm").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     @property
-    def num_files(self) -> int:
-        """Open files and connections, but for those of the database, which keeps some open."""
-        num_files = 0
+    def files(self) -> Counter[str]:
+        """Open files and sockets by name, but for those of the database, which keeps some open."""
+        names: Counter[str] = Counter()
         for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
-                num_files += "duologue.db" not in str(entry.readlink())
-        return num_files
+                name = str(entry.readlink())
+                names["socket" if name.startswith("socket:") else name] += "duologue.db" not in name
+        return +names
 
     def get(self, path: str, method: str = "GET", body: dict[str, Any] | None = None) -> str:
         """What it answers. Raises urllib.error.HTTPError for an error."""

@@ -43,7 +43,7 @@ def soak(
         visitors.stdin = None
         begun_s = time.monotonic()
         while visitors.poll() is None:
-            samples.append([time.monotonic() - begun_s, site.rss_bytes / 1e6, site.num_files])
+            samples.append([time.monotonic() - begun_s, site.rss_bytes / 1e6, site.files.total()])
             time.sleep(every_s)
         found, _ = visitors.communicate()
     assert visitors.returncode == 0, "the visitors failed"
@@ -67,7 +67,11 @@ def left(site: Site, before: dict[str, float]) -> dict[str, float]:
 
 def _differences(site: Site, before: dict[str, float]) -> dict[str, float]:
     now = state(site)
-    return {name: now[name] - before[name] for name in before if now[name] > before[name]}
+    return {
+        name: value - before.get(name, 0)
+        for name, value in now.items()
+        if value > before.get(name, 0)
+    }
 
 
 def state(site: Site) -> dict[str, float]:
@@ -78,7 +82,7 @@ def state(site: Site) -> dict[str, float]:
         for name, value in site.metrics().items()
         if name.startswith(kept) and '"disk"' not in name
     }
-    return {**found, "files": site.num_files}
+    return {**found, **{f"open: {name}": number for name, number in site.files.items()}}
 
 
 def main() -> None:

@@ -56,10 +56,9 @@ async def _type(plan: dict[str, Any], texts: list[str], seed: int) -> list[Pause
             for end in range(1, len(text) + 1):
                 typed_s = time.perf_counter()
                 await _draft(socket, text[:end])
-                num_words += text[end - 1] == " "
-                is_pause = end == len(text) or (
-                    text[end - 1] == " " and num_words % plan["words"] == 0
-                )
+                is_word = text[end : end + 1] in ("", " ")
+                num_words += is_word
+                is_pause = end == len(text) or (is_word and num_words % plan["words"] == 0)
                 if is_pause:
                     pauses.append(await _pause(socket, typed_s, plan["pause_s"]))
                 else:
@@ -68,7 +67,7 @@ async def _type(plan: dict[str, Any], texts: list[str], seed: int) -> list[Pause
 
 
 async def _draft(socket: ClientConnection, text: str, **more: str) -> None:
-    draft = {"type": "draft", "text": text, "translate_to": "de", "sentiment": True, **more}
+    draft = {"type": "draft", "text": text, "translate_to": "zh", "sentiment": True, **more}
     await socket.send(json.dumps(draft))
 
 

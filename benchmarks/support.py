@@ -114,10 +114,10 @@ def hits(base: KnowledgeBase, folder: Path, cases: list[Case]) -> dict[str, dict
         with base.store.reading() as state:
             by_words = [number for number, _ in state.match(query(case.question), 5)]
             table = base.retriever.table(state)
-            near = np.argsort(-table.similarities(question.encoded.embedding))[:5]
+            near = table.nearest(table.similarities(question.encoded.embedding), 5)
             rankings = {
                 "words": state.passages(by_words),
-                "embeddings": state.passages(table.ids[near].tolist()),
+                "embeddings": state.passages(near),
                 "fused": [hit.passage for hit in base.find(question, 5)],
             }
         for name, passages in rankings.items():

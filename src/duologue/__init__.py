@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from duologue.api import Model, load
+    from duologue.apps.translate import Glossary
     from duologue.conversation import Conversation
     from duologue.engine.memory import Memory
     from duologue.errors import DuologueError
@@ -39,6 +40,7 @@ __all__ = [
     "DuologueError",
     "Event",
     "Explanation",
+    "Glossary",
     "Memory",
     "Model",
     "Options",
@@ -55,6 +57,7 @@ _MODULES = {
     "Conversation": "conversation",
     "DuologueError": "errors",
     "Explanation": "explain",
+    "Glossary": "apps.translate",
     "Memory": "engine.memory",
     "Model": "api",
     "load": "api",

@@ -21,9 +21,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from duologue.apps import generate, intent, sentiment, summarize, translate
+from duologue.apps.translate import Glossary
 from duologue.checkpoint import hub
 from duologue.checkpoint.store import PRECISIONS, Precision, load_model
 from duologue.config import ModelConfig
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from duologue.apps import transcribe as speech
+    from duologue.apps.assistant import Assistant, AssistantOptions
+    from duologue.apps.documents import translating as documents
     from duologue.apps.support import KnowledgeBase
     from duologue.storage.knowledge import KnowledgeStore
 
@@ -156,6 +159,7 @@ class Model:
         from_: str | None = None,
         options: Options | None = None,
         check: bool = True,
+        glossary: Glossary | None = None,
     ) -> Result:
         """Translate a text of any length, line by line; see apps.translate.
 
@@ -163,8 +167,9 @@ class Model:
         from_    language code; needed if the model has to be told what it reads, else checked
         options  None: options("translate")
         check    look for what is missing or too much, and decode such pieces again
+        glossary terms that are to come out as told; see duologue.Glossary
         """
-        return self.translate_batch([text], to, from_, options, check)[0]
+        return self.translate_batch([text], to, from_, options, check, glossary)[0]
 
     def translate_batch(
         self,
@@ -173,9 +178,10 @@ class Model:
         from_: str | None = None,
         options: Options | None = None,
         check: bool = True,
+        glossary: Glossary | None = None,
     ) -> list[Result]:
         """Translate many texts together, which is faster than one by one; results in order."""
-        return translate.translate_batch(self._runtime, texts, to, from_, options, check)
+        return translate.translate_batch(self._runtime, texts, to, from_, options, check, glossary)
 
     def check_translation(
         self, source: str, translation: str, to: str, from_: str | None = None
@@ -185,6 +191,27 @@ class Model:
         to, from_  language codes; from_ None: guessed
         """
         return translate.check(self._runtime, source, translation, to, from_)
+
+    def translate_document(
+        self,
+        source: str | os.PathLike[str] | bytes,
+        to: str | None = None,
+        from_: str | None = None,
+        format: str | None = None,
+        on_progress: documents.Progress | None = None,
+        **settings: Any,
+    ) -> documents.TranslatedDocument:
+        """Translate the prose of a file, or of its content; everything else stays as it is.
+
+        from_        a language code, or "auto" to guess
+        format       "txt", "md", "html", ...; None: what the ending of the file's name tells
+        on_progress  is called with how many segments are done, and how many there are
+        settings     the other fields of documents.DocumentOptions: options, check, glossary, memory
+        """
+        from duologue.apps.documents import translating as documents  # here: few need it
+
+        how = documents.DocumentOptions(to, from_, format, **settings)
+        return documents.translate_document(self._runtime, source, how, on_progress)
 
     def summarize(self, text: str, options: Options | None = None) -> Result:
         """The gist of a text; options None: options("summarize")."""
@@ -244,6 +271,17 @@ class Model:
         return KnowledgeBase(store, self._runtime)
 
     # --- dialogue ----------------------------------------------------------------------------
+
+    def assistant(self, options: AssistantOptions | None = None) -> Assistant:
+        """An assistant that understands commands and does them; see apps.assistant.
+
+        options  None: the commands that come with Duologue, kept in the user's own file
+
+        Raises DataError or ConfigError for commands that cannot work.
+        """
+        from duologue.apps.assistant import Assistant  # here: it reads files of its own
+
+        return Assistant(self._runtime, options)
 
     def conversation(self) -> Conversation:
         """A new conversation; any number of them may share the model."""

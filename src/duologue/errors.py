@@ -10,6 +10,7 @@
     ├── StorageError        a database that cannot be opened, read or written
     ├── NotFoundError       a conversation, message or key that its owner does not have
     ├── RemoteError         a server that cannot be reached, is not ours, or refuses
+    ├── WebhookError        an address that was to be told of something did not take it
     └── EngineError         an inference request that cannot be served
         └── OverloadedError     not now: tells when to try again
 
@@ -98,6 +99,12 @@ class RemoteError(DuologueError):
     def __init__(self, message: str, refused_as: str | None = None) -> None:
         self.refused_as = refused_as
         super().__init__(message)
+
+
+class WebhookError(DuologueError):
+    """An address could not be told of something, or did not understand it."""
+
+    code = "webhook_failed"
 
 
 class EngineError(DuologueError):

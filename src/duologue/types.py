@@ -21,6 +21,7 @@ FinishReason = Literal["stop", "length", "abort", "error"]
 Precision = Literal["f32", "bf16", "int8", "int4"]
 Timestamps = Literal["segment", "word", "none"]
 TranscriptFormat = Literal["txt", "srt", "vtt", "json"]
+CommandStatus = Literal["asking", "confirming", "done", "failed", "cancelled", "undone"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)  # the coarsest comes last
 
@@ -160,6 +161,8 @@ class Checks:
     uncovered         of a translation: source spans that it does not say; how likely that is
     invented          of a translation: spans of its text that the source does not say; the same
     wrong_language    of a translation: spans of its text in another language than was asked for
+    glossary          of a translation: source spans of terms that did not come out as told
+    lost              of a translation: placeholders and numbers that it lacks, or has too often
     """
 
     source_truncated: tuple[Span, ...] = ()
@@ -169,6 +172,24 @@ class Checks:
     uncovered: tuple[Span, ...] = ()
     invented: tuple[Span, ...] = ()
     wrong_language: tuple[Span, ...] = ()
+    glossary: tuple[Span, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Command:
+    """What an assistant was told to do, and how far it is.
+
+    slots   values ready for JSON: numbers, "15:30", "2026-03-05", seconds of durations, texts
+    spans   where each value was said, as far as it was; `segment` counts the texts of this command
+    status  asking: a slot is missing; confirming: it waits for a yes; done; failed; cancelled;
+            undone: what was done before was taken back
+    """
+
+    intent: str
+    slots: dict[str, Any] = field(default_factory=dict)
+    spans: dict[str, Span] = field(default_factory=dict)
+    status: CommandStatus = "done"
 
 
 @dataclass(frozen=True)
@@ -212,7 +233,8 @@ class Result:
     evidence       source spans that the decoder attended to most, best first
     citations      of an answer from documents: the passages that it comes from, or if it was
                    declined, the nearest ones
-    declined       the documents do not say, and `text` says so
+    declined       the documents do not say, or an assistant did not understand; `text` says so
+    command        what an assistant made of the text; None elsewhere, and if nothing fitted
     """
 
     text: str
@@ -225,6 +247,7 @@ class Result:
     usage: Usage = field(default_factory=Usage)
     citations: tuple[Citation, ...] = ()
     declined: bool = False
+    command: Command | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON-ready values; one of these is one line of `--json`."""

@@ -231,3 +231,27 @@ def test_kill_9_at_any_point_loses_at_most_the_reply_in_progress(run: Run, seed:
         assert all(message["status"] == "complete" for message in path)
         assert sum(one["status"] == "unfinished" for one in messages.values()) <= 1
         say(again, conversation, "what day")
+
+
+def test_a_reply_that_died_with_its_process_is_exported_as_interrupted(
+    run: Run, start: Start
+) -> None:
+    server = run(0.05)
+    conversation = begin(server.client)
+    with streaming(server.client, conversation, "hello") as stream:
+        next(stream)
+        server.end(signal.SIGKILL)
+    site = start()
+    client = site.client()
+    site.service.later(lambda: None).result(WAIT_S)  # after what is done at the start
+    export = f"/v1/conversations/{conversation}/export"
+    question, reply = client.get(export).json()["messages"]
+    assert (reply["status"], reply["finish_reason"]) == ("unfinished", "abort")
+    assert client.get(export, params={"format": "txt"}).text.endswith("Agent: (interrupted)\n")
+    assert texts(client, conversation) == ["hello"]
+    again = client.post(
+        f"/v1/conversations/{conversation}/messages/{question['id']}/regenerate",
+        json={"options": SHORT},
+    ).json()["reply"]
+    assert (again["status"], again["siblings"]) == ("complete", [again["id"]])
+    assert "interrupted" not in client.get(export, params={"format": "txt"}).text

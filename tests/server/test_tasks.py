@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import httpx
 import pytest
 from server_site import LONG, SHORT, Site, begin, error_of, say
@@ -115,6 +118,14 @@ def test_who_goes_away_ends_the_decoding(site: Site) -> None:
     site.gate.open()
 
 
+def spans_of(checks: dict[str, Any]) -> dict[str, Any]:
+    """Checks without the scores of their spans, which depend on the last bits of sums."""
+    return {
+        name: [(span["start"], span["end"]) for span in value] if isinstance(value, list) else value
+        for name, value in checks.items()
+    }
+
+
 # --- translate and judge -------------------------------------------------------------------------
 
 
@@ -130,6 +141,14 @@ def test_translations_are_those_of_the_python_api(site: Site) -> None:
     assert [one["finish_reason"] for one in answer.json()["data"]] == [
         one.finish_reason for one in expected
     ]
+    checks = [json.loads(json.dumps(one.to_dict()["checks"])) for one in expected]
+    for found, one in zip((each["checks"] for each in answer.json()["data"]), checks, strict=True):
+        assert spans_of(found) == spans_of(one)
+    assert any(one["uncovered"] or one["invented"] or one["repetition"] for one in checks)
+    plain = client.post("/v1/translate", json={**body, "check": False}).json()["data"]
+    alone = model.translate_batch(texts, "zh", options=options, check=False)
+    assert [one["text"] for one in plain] == [one.text for one in alone]
+    assert not any(one["checks"]["uncovered"] for one in plain)
     single = client.post("/v1/translate", json={"text": HELLO, "to": "zh"}).json()
     assert single["text"] == model.translate(HELLO, "zh").text
     assert single["usage"]["produced_tokens"] > 0

@@ -28,7 +28,7 @@ NEW = {"a.md": "# Shop\n\nWe sell desks.", "c.txt": "The door is green.", "d.txt
 
 
 def make_model(folder: Path, config: Any, weights: Any, tokenizer: Any, answers: bool) -> Path:
-    """A tiny model folder with room for passages, which has learnt to answer or not."""
+    """A tiny int8 model with room for passages, which has learnt to answer or not."""
     tasks = (*config.tasks, "answer") if answers else config.tasks
     config = replace(config, max_positions=512, tasks=tasks)
     save_model(folder, config, weights(config), tokenizer, "# tiny\n", "int8")
@@ -79,7 +79,7 @@ def main(folder: Path, model: Path, point: str) -> None:
             kill()
 
     if point == "transaction":
-        knowledge._put = put
+        knowledge._put = put  # type: ignore[assignment]
     if point == "committed":
         KnowledgeStore.scrub = lambda self: kill()  # type: ignore[method-assign]
     base.refresh(progress)

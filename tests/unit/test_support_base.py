@@ -17,14 +17,16 @@ from support_bases import NEW, OLD, POINTS, make_model, opened, texts, write_fil
 
 from duologue import api
 from duologue.apps.support import KnowledgeBase
+from duologue.apps.support import base as base_module
 from duologue.apps.support.base import Failure
-from duologue.apps.support.memories import joined
+from duologue.apps.support.memories import Floats, joined
 from duologue.apps.support.passages import Passage
 from duologue.config import ModelConfig
 from duologue.engine.memory import Memory
 from duologue.errors import ConfigError, InputError, NotFoundError
 from duologue.storage.knowledge import KnowledgeStore
 from duologue.text.tokenizer import Tokenizer
+from duologue.types import Precision
 
 HELPER = Path(__file__).with_name("support_bases.py")
 
@@ -183,6 +185,15 @@ def test_files_that_cannot_be_read_are_told_and_the_others_go_on(
     assert "We sell lamps." in texts(base)
 
 
+def test_a_file_that_is_too_large_is_not_read(
+    base: KnowledgeBase, documents: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_module, "MAX_FILE_BYTES", 10)
+    (documents / "large.txt").write_text("x" * 11)
+    (failure,) = base.add([documents / "large.txt"]).failed
+    assert failure.problem == "11 bytes; at most 10 are read"
+
+
 def test_what_is_not_there_or_of_no_kind_is_told(base: KnowledgeBase, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or folder"):
         base.add([tmp_path / "nothing.txt"])
@@ -212,11 +223,37 @@ def test_a_passage_from_disk_is_what_was_encoded_but_for_rounding(base: Knowledg
     (kept,), (new,) = stored.memory.segments, fresh.segments
     assert (kept.ids, kept.is_document, kept.start) == (new.ids, True, 0)
 
-    def logits(memory: Memory) -> np.ndarray:
+    def logits(memory: Memory) -> Floats:
         state = base.runtime.forward.start(memory)
-        return base.runtime.forward.decode_step([state], [5])[0]
+        row: Floats = base.runtime.forward.decode_step([state], [5])[0]
+        return row
 
     assert np.abs(logits(stored.memory) - logits(fresh)).max() < 0.05 * np.ptp(logits(fresh))
+
+
+@pytest.mark.parametrize("cell", ["transformer", "gru"])
+@pytest.mark.parametrize("precision", ["f32", "int8"])
+def test_memories_of_every_cell_and_precision_come_back(
+    tmp_path: Path,
+    tiny_config: Callable[..., ModelConfig],
+    tiny_weights: Any,
+    tiny_tokenizer: Tokenizer,
+    cell: str,
+    precision: Precision,
+) -> None:
+    folder = tmp_path / "model"
+    make_model(folder, tiny_config(cell), tiny_weights, tiny_tokenizer, answers=True)
+    base = opened(tmp_path / "base", api.load(folder, precision=precision, threads=1))
+    first = base.encoder.passage(Passage("Shop", "We sell lamps."))
+    again = base.encoder.passage(Passage("Shop", "We sell lamps."))
+    assert base.encoder.num_encoded == 1
+    assert first.memory is not None
+    assert again.memory is not None
+    (new,), (kept,) = first.memory.segments, again.memory.segments
+    assert new.ids == kept.ids
+    states = [base.runtime.forward.start(memory) for memory in (first.memory, again.memory)]
+    logits = base.runtime.forward.decode_step(states, [5, 5])
+    assert np.abs(logits[0] - logits[1]).max() < 0.05 * np.ptp(logits[0])
 
 
 def test_memories_put_together_are_what_reading_in_a_row_gives(base: KnowledgeBase) -> None:
@@ -319,7 +356,7 @@ def test_a_process_that_is_killed_leaves_the_old_or_the_new_state(
 ) -> None:
     opened(tmp_path / "base", model).add([documents])
     write_files(documents, NEW)
-    command = [sys.executable, HELPER, tmp_path, model_folder, point]
+    command = [sys.executable, str(HELPER), str(tmp_path), str(model_folder), point]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     base = opened(tmp_path / "base", model)

@@ -15,11 +15,18 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from duologue.errors import InputError
-from duologue.types import Result
+from duologue.types import Result, Span
 
 BATCH_LINES = 64
 MAX_LINE_BYTES = 4 << 20  # longer texts no model takes
 _CHUNK_BYTES = 1 << 16
+_SHOWN_SPANS, _SHOWN_CHARS = 3, 60
+_FINDINGS = {
+    "uncovered": "of the source this may be missing",
+    "invented": "this may not be in the source",
+    "wrong_language": "this may be in another language",
+    "glossary": "these terms did not come out as told",
+}
 _NO_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), " ")
 
 
@@ -80,12 +87,23 @@ def warn(result: Result, where: str = "") -> None:
         problems.append("a sentence is too long; it was read one piece at a time")
     if turns := result.checks.trimmed_turns:
         problems.append(f"the memory is full; {turns} earlier turns were forgotten")
+    for what, problem in _FINDINGS.items():
+        if found := getattr(result.checks, what):
+            problems.append(f"{problem}: {_quoted(found)}")
+    if lost := result.checks.lost:
+        problems.append(f"these are missing or too many: {', '.join(lost[:_SHOWN_SPANS])}")
     if result.finish_reason == "length":
         problems.append("the answer reached its length limit and is cut")
     if result.finish_reason == "abort":
         problems.append("the answer was ended early and is cut")
     for problem in problems:
         print(f"duologue: warning: {where}{problem}", file=sys.stderr)
+
+
+def _quoted(spans: tuple[Span, ...]) -> str:
+    shown = [repr(span.text[:_SHOWN_CHARS]) for span in spans[:_SHOWN_SPANS]]
+    more = [f"{len(spans) - _SHOWN_SPANS} more"] if len(spans) > _SHOWN_SPANS else []
+    return ", ".join([*shown, *more])
 
 
 def decode_line(raw: bytes, number: int) -> str:

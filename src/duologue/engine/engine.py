@@ -217,8 +217,7 @@ class Engine:
         self._scheduler.run(request)
         if request.reached_memory is None:
             return []
-        memory, admitted_s = request.reached_memory, request.admitted_s
-        return [Progress(request.request_id, memory=memory, admitted_s=admitted_s)]
+        return [request.progress(memory=request.reached_memory)]
 
     def _decode(self) -> list[Progress]:
         running = [(request, request.search) for request in self._scheduler.running]
@@ -240,17 +239,14 @@ class Engine:
             if finished is not None:
                 self._scheduler.finish(request)
                 finished = replace(finished, memory=request.reached_memory)
-            admitted_s = request.admitted_s
-            step = Progress(request.request_id, ids, tail, finished, admitted_s=admitted_s)
-            progress.append(step)
+            progress.append(request.progress(ids, tail, finished))
         return progress
 
     def _ended(self, request: Request, reason: FinishReason, problem: str = "") -> Progress:
         """The last progress of a request that is ended from outside, with what there is so far."""
         best = request.best_so_far(reason)
         rest = best.ids[len(request.committed_ids) :]
-        finished = Finished((best,), problem=problem)
-        return Progress(request.request_id, rest, (), finished, admitted_s=request.admitted_s)
+        return request.progress(rest, finished=Finished((best,), problem=problem))
 
     def _deliver(self, progress: list[Progress]) -> None:
         for item in progress:
@@ -328,7 +324,7 @@ class Engine:
         with self._turns.lock:
             items = list(inbox.items)
             inbox.items.clear()
-        return items
+            return items
 
     def _wait(self, mailbox: Mailbox) -> None:
         """Until there is progress in a mailbox; runs steps as long as no other thread does.
@@ -349,12 +345,10 @@ class Engine:
         constraints: Constraints = FREE,
     ) -> Finished:
         """Decode one request to its end; what it returns always has a best hypothesis."""
-        stream = self.open_stream(
-            memory, prefix_ids, options, record_attention, sources, client, constraints
-        )
-        finished = [progress.finished for progress in stream][-1]
-        assert finished is not None  # the last progress of a stream says so
-        return finished
+        job = memory, prefix_ids, options, record_attention, sources, client, constraints
+        *_, last = self.open_stream(*job)
+        assert last.finished is not None
+        return last.finished
 
     def generate_batch(
         self,
@@ -363,10 +357,8 @@ class Engine:
         constraints: Constraints = FREE,
     ) -> list[Finished]:
         """Decode many (memory, prefix) pairs in the same way; see finish_all."""
-        return self.finish_all(
-            (memory, Prompt(tuple(ids), options, constraints=constraints))
-            for memory, ids in sources
-        )
+        way = options, False, constraints
+        return self.finish_all((memory, Prompt(tuple(ids), *way)) for memory, ids in sources)
 
     def finish_all(self, prompts: Iterable[tuple[Memory, Prompt]]) -> list[Finished]:
         """Decode many prompts together; results in their order.
@@ -374,30 +366,23 @@ class Engine:
         Prompts are drawn only when there is room for them, so that a generator of them can encode
         as it goes and a long list never has all of its memories at once.
         """
-        finished: dict[int, Finished] = {}
-        rows: dict[int, int] = {}
-        num_rows = 0
-        inbox = self.inbox()
-        remaining = iter(prompts)
+        finished, rows = dict[int, Finished](), dict[int, int]()  # rows of those that live
+        inbox, remaining, room = self.inbox(), iter(prompts), self._options.max_rows
         try:
             while True:
-                while num_rows < self._options.max_rows:
-                    drawn = next(remaining, None)
-                    if drawn is None:
-                        break
+                while sum(rows.values()) < room and (drawn := next(remaining, None)):
                     memory, prompt = drawn
                     number = self.add(memory, *prompt[:3], constraints=prompt[3], inbox=inbox)
                     rows[number] = prompt.options.num_rows
-                    num_rows += rows[number]
-                if len(finished) == len(rows):
-                    return [finished[request_id] for request_id in rows]
+                if not rows:
+                    return [finished[number] for number in sorted(finished)]
                 for progress in self.collect(inbox):
                     if progress.finished is not None:
                         finished[progress.request_id] = progress.finished
-                        num_rows -= rows[progress.request_id]
+                        del rows[progress.request_id]
         finally:
-            for request_id in set(rows) - set(finished):
-                self._unsubscribe(request_id)
+            for number in rows:
+                self._unsubscribe(number)
 
     # --- invariants --------------------------------------------------------------------------
 

@@ -154,6 +154,17 @@ class Request:
         """What its sources have become, when all of them are encoded; None if it had none."""
         return self.memory if self.has_sources and not self.sources else None
 
+    def progress(
+        self,
+        committed_ids: tuple[int, ...] = (),
+        tail_ids: tuple[int, ...] = (),
+        finished: Finished | None = None,
+        memory: Memory | None = None,
+    ) -> Progress:
+        """What a step brought it; see Progress."""
+        number, admitted_s = self.request_id, self.admitted_s
+        return Progress(number, committed_ids, tail_ids, finished, memory, admitted_s)
+
     def encode_chunk(self, forward: Forward) -> None:
         """Do a bounded piece of the encoding of its sources. Raises EngineError if that fails."""
         if self.encoding is None:

@@ -48,7 +48,7 @@ ROUTERS: tuple[APIRouter, ...] = (
 )
 PAGE = Path(__file__).parent / "web"
 # FastAPI's own spans and logs hold queries and messages of exceptions, which is what people said.
-_NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+_NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 class PageFiles(StaticFiles):

@@ -22,7 +22,7 @@ from duologue.server.errors import ApiError
 from duologue.server.paths import Paths
 from duologue.server.replies import RunningReply
 from duologue.server.service import Begun, ServedModel, Service, servable
-from duologue.storage.records import StoredMessage
+from duologue.storage.records import StoredConversation, StoredMessage
 from duologue.types import Options, Result, Turn
 
 MAX_TITLE_CHARS = 60  # of a title that is made from what was said first
@@ -157,6 +157,15 @@ class Dialogues:
 
         return await self._answer(owner, conversation, prepare)
 
+    def path(self, owner: str, conversation: StoredConversation) -> list[StoredMessage]:
+        """The messages up to its head, without results; the next turn finds them in memory."""
+        if conversation.head is None:
+            return []
+        path = self._paths.to(owner, conversation.id, conversation.head)
+        if all(message.status == "complete" for message in path):
+            self._paths.keep(owner, path)
+        return path
+
     def is_busy(self, owner: str, conversation: str) -> bool:
         """Whether a reply is being made in a conversation."""
         return (owner, conversation) in self._running
@@ -177,6 +186,7 @@ class Dialogues:
             if turn.running is not None:
                 await turn.running.wait()
         gone = await self._service.stored(self._store.delete, owner, conversation)
+        self._paths.forget(owner, conversation)
         # After the saves that were begun, so that none brings back what is deleted.
         await asyncio.wrap_future(self._service.later(self._forget, gone))
 

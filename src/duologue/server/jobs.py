@@ -77,6 +77,7 @@ async def translate(
     languages: tuple[str | None, str | None],
     options: Options,
     owner: str,
+    check: bool = True,
 ) -> list[Result]:
     """What apps.translate.translate_batch gives; raises what it raises.
 
@@ -86,7 +87,7 @@ async def translate(
 
     def begin() -> tuple[Plan[list[Result]], Sequence[Ask] | Ended[list[Result]]]:
         service.limits.check_texts(runtime, texts, "texts")
-        plan = translation(runtime, texts, to, from_, options)
+        plan = translation(runtime, texts, to, from_, options, check)
         return plan, advance(plan)
 
     plan, asked = await service.work(begin)

@@ -184,8 +184,9 @@ class LiveSession:
         draft.served = served = service.reader()
         if frame.conversation_id is not None:
             where = self._owner, frame.conversation_id
-            draft.served = served = service.reader(service.conversations.get(*where).model)
-            path = service.conversations.path(*where)
+            found = service.conversations.get(*where)
+            draft.served = served = service.reader(found.model)
+            path = self._dialogues.path(self._owner, found)
         service.limits.check_texts(served.runtime, [frame.text])
         draft.path = tuple(message.id for message in path)
         config = served.runtime.config

@@ -80,7 +80,7 @@ def _runtimes(options: ServeOptions) -> dict[str, Runtime]:
 
 def _needs_key(keys: Keys, host: str) -> bool:
     """Whether requests must bring a key: where there are keys, and on any address but loopback."""
-    has_keys = any(key.revoked_ms is None for key in keys.list())
+    has_keys = keys.has_any()
     if not has_keys and not is_loopback(host):
         raise ConfigError(
             f"{host} can be reached from other machines, and there is no key yet: make one with "
@@ -146,7 +146,7 @@ class Server(uvicorn.Server):
             log_level="warning",
             timeout_keep_alive=_KEEP_ALIVE_S,
             ws_max_size=service.limits.max_body_bytes,
-            ws_per_message_deflate=False,  # frames are short, and it takes 300 kB a connection
+            ws_per_message_deflate=False,  # frames are short; it takes 40 kB a connection
             timeout_graceful_shutdown=int(options.grace_s + _LAST_WORDS_S),
         )
         super().__init__(config)

@@ -44,6 +44,8 @@ _PAGE_POLICY = (
     "font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
+# Proxies say for whom they ask; then not only this machine can reach the server.
+_FORWARDED = {"forwarded", "x-forwarded-for"}
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
@@ -97,7 +99,7 @@ async def authenticate(
     service: Service = connection.app.state.service
     if service.is_stopping:
         raise OverloadedError("the server is going down", 1.0)
-    if not service.needs_key:
+    if not await service.demands_key():
         access = Access(LOCAL, frozenset(SCOPES))
     else:
         key = await service.stored(service.keys.verify, secret) if secret else None
@@ -143,7 +145,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        refused = self._refusal(Headers(scope=scope))
+        refused = await self._refusal(Headers(scope=scope))
         if scope["type"] == "websocket":
             if refused is None:
                 await self._app(scope, receive, send)
@@ -172,12 +174,17 @@ class Guard:
         seconds = time.perf_counter() - begun_s
         self._service.metrics.answered(*route_of(scope), status, seconds)
 
-    def _refusal(self, headers: Headers) -> ApiError | None:
+    async def _refusal(self, headers: Headers) -> ApiError | None:
         """Why a request is not even looked at."""
         host = headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         if is_loopback(self._options.host) and name.lower() not in self._hosts:
             return ApiError("forbidden", "the Host header does not name this machine")
+        if _FORWARDED & set(headers) and not await self._service.demands_key():
+            problem = (
+                "a server without keys serves no proxy: make one with duologue keys create NAME"
+            )
+            return ApiError("forbidden", problem)
         origin = headers.get("origin")
         if origin is not None and origin not in self._options.allow_origins:
             try:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import math
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
@@ -38,6 +39,7 @@ from duologue.server.metrics import Metrics
 from duologue.server.replies import Ending, RunningReply
 from duologue.storage.conversations import Conversations
 from duologue.storage.database import Database
+from duologue.storage.interrupted import note_interrupted
 from duologue.storage.keys import Keys
 from duologue.storage.memory_cache import MemoryCache
 from duologue.types import Result
@@ -45,6 +47,7 @@ from duologue.types import Result
 T = TypeVar("T")
 P = ParamSpec("P")
 MakeBridge = Callable[[str, Engine, asyncio.AbstractEventLoop], Bridge]
+KEY_LOOK_S = 1.0
 _STORE_THREADS, _WORK_THREADS = 8, 16
 
 
@@ -78,7 +81,7 @@ class Service:
 
     runtimes   by name; the first is used where a request names none
     cache      of encoded memories on disk; None: there is none
-    needs_key  whether requests must bring a key
+    needs_key  whether requests must bring a key from the start on; see demands_key
     """
 
     def __init__(
@@ -90,7 +93,8 @@ class Service:
         needs_key: bool = False,
     ) -> None:
         self.limits = limits or Limits()
-        self.needs_key = needs_key
+        self._needs_key = needs_key
+        self._next_look_s = 0.0
         self.conversations = Conversations(database)
         self.keys = Keys(database)
         self.cache = cache
@@ -124,6 +128,7 @@ class Service:
             engine = runtime.engine
             bridge = make_bridge(name, engine, loop) if make_bridge else Bridge(engine, loop)
             self.models[name] = ServedModel(name, model, runtime, bridge, memories)
+        self.later(note_interrupted, self._database, int(1000 * time.time()))
         if self.cache is not None:
             self.later(self.cache.sweep, self.conversations.known_hashes)
         self.metrics.watch(self)
@@ -151,6 +156,17 @@ class Service:
         for executor in (self._workers, self._store, self._saver):  # a later one is for the former
             await asyncio.to_thread(executor.shutdown)
         self._database.close()
+
+    async def demands_key(self) -> bool:
+        """Whether a request must bring a key.
+
+        Where there was none yet, it is looked for at most once in KEY_LOOK_S. A server that has
+        seen one stays closed, even if all are revoked.
+        """
+        if not self._needs_key and (now_s := time.monotonic()) >= self._next_look_s:
+            self._next_look_s = now_s + KEY_LOOK_S
+            self._needs_key = await self.stored(self.keys.has_any)
+        return self._needs_key
 
     # --- work --------------------------------------------------------------------------------
 

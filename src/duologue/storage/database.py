@@ -209,6 +209,7 @@ class _Writers:
                 group.resources.close()
                 group.problem = None
             else:
+                group.problem = str(error)
                 group.resources.__exit__(type(error), error, error.__traceback__)
         except StorageError as failure:
             group.problem = str(failure)

@@ -43,6 +43,7 @@ class StoredMessage:
     parent         id of the message before it; None of a first one
     hash           see chain_hash; None while unfinished
     status         unfinished: a reply that is being made, or was being made when the process died
+    finish_reason  of an unfinished one "abort" tells that its process died
     result         what Result.to_dict gave
     options        that a reply was asked for with
     """

@@ -8,6 +8,7 @@ spread      makes embeddings that all look alike tell passages apart
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,24 @@ class Table:
         result: Floats = self.vectors @ _turned(embedding[None], self.centre, self.turn)[0]
         return result
 
+    def nearest(self, cosines: Floats, limit: int) -> list[int]:
+        """The ids of the highest cosines, highest first."""
+        best = np.arange(len(cosines))
+        if limit < len(cosines):
+            best = np.argpartition(-cosines, limit)[:limit]
+        found: list[int] = self.ids[best[np.argsort(-cosines[best], kind="stable")]].tolist()
+        return found
+
+    def named(self, cosines: Floats, ids: Sequence[int]) -> dict[int, float]:
+        """The cosines of these ids; those that are not there are left out."""
+        places = np.searchsorted(self.ids, ids)
+        pairs = zip(ids, places.tolist(), strict=True)
+        return {
+            number: float(cosines[place])
+            for number, place in pairs
+            if place < len(self.ids) and self.ids[place] == number
+        }
+
 
 class Retriever:
     """Ranks passages for one model; keeps their embeddings in memory. Threads may share it."""
@@ -73,14 +92,13 @@ class Retriever:
         """At most `limit` passages, best first."""
         table = self.table(base)
         words = dict(base.match(query(question), max(limit, CANDIDATES)))
-        cosines = table.similarities(embedding) if len(table.ids) else np.zeros(0, np.float32)
-        near = np.argsort(-cosines, kind="stable")[: max(limit, CANDIDATES)]
-        candidates = np.array(sorted({*words, *table.ids[near].tolist()}), dtype=np.int64)
-        similarity = dict(zip(table.ids.tolist(), cosines.tolist(), strict=True))
+        cosines = table.similarities(embedding)
+        near = table.nearest(cosines, max(limit, CANDIDATES))
+        similarity = table.named(cosines, sorted({*words, *near}))
         most = max(words.values(), default=0.0)
         scores = {
             number: _score(words.get(number, 0.0), most, similarity.get(number, 0.0))
-            for number in candidates.tolist()
+            for number in (*near, *words)
         }
         best = sorted(scores, key=lambda number: -scores[number])[:limit]
         return [

@@ -1,8 +1,8 @@
 """Does a translation say all of its source, and nothing else?
 
-    signs         what can be seen for nothing: lengths, languages, repetitions, attention
-    Comparison    what the model thinks of it: each part of the source against each part of the
-                  translation, in both directions; asks for scores, and gives a Report
+    Comparison    each part of the source against each part of the translation, in both directions:
+                  asks the model for scores, and makes a Report of the answers
+    Report        what is wrong; plain_report: what can be said without asking
 
 Two parts belong together as far as each makes the other likelier than it is by itself: the sum,
 over both directions, of the mean over tokens of log p(part | other part) - log p(part). A part of
@@ -20,209 +20,65 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from duologue.apps.batch import Ask, Decoded, score_ask, scores_of
-from duologue.apps.translate.pieces import clauses, num_words, sentences
-from duologue.explain import Source, has_loop, token_spans
+from duologue.apps.translate.pieces import num_words
+from duologue.apps.translate.signs import (
+    END_SIGN,
+    Bounds,
+    foreign_parts,
+    log_ratio,
+    parts,
+    repeats,
+    usual_length,
+)
+from duologue.explain import Source
 from duologue.runtime import Runtime
 from duologue.text.imported_template import Prefix
-from duologue.text.language import guess_language, is_foreign
 
 Floats = npt.NDArray[np.float64]
-Bounds = tuple[int, int]
 
 MAX_PAIRS = 64
-_END_SIGN = re.compile(r"""[.!?…。！？]["'”’»」』）)\]]*\s*$""")
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 # What both languages may spell alike: numbers, names, and words of one origin.
 _ANCHOR = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_\u2e80-\U0010ffff]{5,}|[A-Z]{2,}")
-_WORD = re.compile(r"[\u2e80-\U0010ffff]|[^\W\u2e80-\U0010ffff]+")
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(NamedTuple):
     """Log-odds that a part is missing on the other side: bias + weights * features.
 
-    belongs   of the part that it belongs to most, less `apart` for a place at the other end
-    differs   1 where source and translation have not the same number of parts
+    belongs   of the part that it belongs to most, less APART for a place at the other end
+    own       of the part that it is matched with; no two are matched with the same
     short     how much likelier the length of the whole is without this part
     anchors   of its numbers, names and long words, how many stand on the other side, 3 at most
     """
 
-    bias: float
     belongs: float
-    differs: float
+    own: float
     short: float
     anchors: float
-    apart: float = 1.5
+    bias: float
 
 
-UNCOVERED = Weights(bias=0.3, belongs=-1.7, differs=0.5, short=0.1, anchors=-1.0)
-INVENTED = Weights(bias=-0.1, belongs=-1.5, differs=0.5, short=0.1, anchors=-1.0)
+# Where the other side has as many parts, where it has fewer, and where it has more.
+UNCOVERED = (
+    Weights(-0.62, -1.88, 0.0, -1.69, 0.0),
+    Weights(-1.16, -1.51, 0.44, -1.11, -1.61),
+    Weights(-1.35, -1.47, -0.09, -0.04, 0.4),
+)
+INVENTED = (
+    Weights(-1.04, -1.29, -0.17, -1.94, -0.37),
+    Weights(-1.29, -0.16, 0.36, -0.82, -0.84),
+    Weights(-2.23, -0.57, 0.08, -0.44, -0.54),
+)
+APART = 1.5
+UNMATCHED = -1.0
 
-# Median and spread of ln(words of translation / words of source).
-_LENGTHS = {
-    ("en", "de"): (-0.04, 0.11),
-    ("de", "en"): (0.05, 0.13),
-    ("en", "zh"): (-0.10, 0.18),
-    ("zh", "en"): (0.10, 0.15),
-}
-_ANY_LENGTH = (0.0, 0.25)
-_ODD_LENGTH = 2.0  # spreads from the median
-_UNLIKELY = -2.5  # mean log-probability of a part
-_UNSEEN = 0.35  # of the even share of attention
-_CUT, _CUT_NO_SIGN = -6.0, -3.0  # log-probability of the end
-_PART_WORDS, _ROW_WORDS, _MAX_ROW = 3.0, 2.0, 64
+_CUT, _CUT_NO_SIGN = -4.5, -2.5  # log-probability of the end
 _FLOOR = -2.0  # of parts that are not compared
-
-
-# --- for nothing -------------------------------------------------------------------------------
-
-
-def signs(
-    source: str, translation: str, from_: str | None, to: str | None, look: Look | None = None
-) -> bool:
-    """Whether anything about a translation is odd enough to spend more on it.
-
-    from_, to  language codes, None where they are not known
-    look       what the decoder knows of it, if it made it
-
-    Errs on the side of yes.
-    """
-    ours, theirs = parts(source, translation)
-    known = set(_NUMBER.findall(translation))
-    return bool(
-        len(ours) != len(theirs)
-        or (
-            num_words(source) > 1 and abs(_odd_length(source, translation, from_, to)) > _ODD_LENGTH
-        )
-        or repeats(source, translation)
-        or foreign_parts(translation, to)
-        or any(number not in known for number in _NUMBER.findall(source))
-        or (_END_SIGN.search(source) and not _END_SIGN.search(translation))
-        or (look is not None and look.is_odd(ours, theirs))
-    )
-
-
-@dataclass(frozen=True)
-class Look:
-    """What the decoder knows of a translation that it made.
-
-    logprobs      of each token, and its (start, end) in the translation
-    shares        of each token of the source the attention that it got, with its (start, end)
-    is_finished   it came to an end
-    """
-
-    logprobs: Sequence[tuple[Bounds, float]]
-    shares: Sequence[tuple[Bounds, float]]
-    is_finished: bool
-
-    def is_odd(self, ours: Sequence[Bounds], theirs: Sequence[Bounds]) -> bool:
-        """Whether a part of the translation is unlikely, or one of the source was hardly read."""
-        if not self.is_finished:
-            return True
-        if any(mean < _UNLIKELY for mean in _means(theirs, self.logprobs)):
-            return True
-        even = sum(share for _, share in self.shares) / max(1, len(self.shares))
-        return len(ours) > 1 and any(m < _UNSEEN * even for m in _means(ours, self.shares))
-
-
-def look_of(runtime: Runtime, source: Source, decoded: Decoded, translation: str) -> Look:
-    """What there is to be seen of a request that recorded its attention."""
-    best, attention = decoded.finished.best, decoded.finished.attention
-    tokenizer = runtime.tokenizer
-    places = token_spans(tokenizer, translation, best.ids)
-    shares: list[tuple[Bounds, float]] = []
-    if attention is not None and attention.size:
-        read = token_spans(tokenizer, source.text, source.ids[source.start : source.stop])
-        got = attention.sum(axis=0)[source.start : source.stop]
-        shares = list(zip(read, got.tolist(), strict=False))
-    logprobs = list(zip(places, best.token_logprobs, strict=True))
-    return Look(logprobs, shares, best.finish_reason == "stop")
-
-
-def _means(bounds: Sequence[Bounds], values: Sequence[tuple[Bounds, float]]) -> list[float]:
-    """The mean value in each stretch that has any."""
-    means = []
-    for start, end in bounds:
-        inside = [value for (first, last), value in values if start <= (first + last) / 2 < end]
-        means += [sum(inside) / len(inside)] if inside else []
-    return means
-
-
-def _odd_length(source: str, translation: str, from_: str | None, to: str | None) -> float:
-    """How far the length is from what is usual, in spreads."""
-    median, spread = _LENGTHS.get((from_ or "", to or ""), _ANY_LENGTH)
-    # A word more or less says little of short texts.
-    spread += 0.5 / (num_words(source) + 1)
-    return (_log_ratio(source, translation) - median) / spread
-
-
-def _log_ratio(source: str, translation: str) -> float:
-    return math.log((num_words(translation) + 1) / (num_words(source) + 1))
-
-
-def repeats(source: str, translation: str) -> list[Bounds]:
-    """Stretches of a translation that say once more what stands before them.
-
-    A part of three words or more that is there twice, or two words or more that follow
-    themselves; none if the source does the like.
-    """
-    if has_loop(source) or _again(source):
-        return []
-    return _again(translation)
-
-
-def _again(text: str) -> list[Bounds]:
-    found: list[Bounds] = []
-    seen: set[tuple[str, ...]] = set()
-    for start, end in clauses(text):
-        words = tuple(_WORD.findall(text[start:end].casefold()))
-        if num_words(text[start:end]) >= _PART_WORDS and words in seen:
-            found.append((start, end))
-        seen.add(words)
-    return sorted(found + [bounds for bounds in _rows(text) if not _touches(bounds, found)])
-
-
-def _rows(text: str) -> list[Bounds]:
-    """Two words or more that follow themselves, the shortest such row at each place."""
-    places = [match.span() for match in _WORD.finditer(text)]
-    numbers: dict[str, int] = {}
-    words = [numbers.setdefault(text[start:end].casefold(), len(numbers)) for start, end in places]
-    sequence = np.array(words, dtype=np.int64)
-    found: list[Bounds] = []
-    for size in range(2, min(len(places) // 2, _MAX_ROW) + 1):
-        same = np.flatnonzero(sequence[size:] != sequence[:-size])
-        edges = np.concatenate(([-1], same, [len(sequence) - size]))
-        for before, after in pairwise(edges.tolist()):
-            if after - before - 1 >= size:
-                bounds = places[before + 1 + size][0], places[after - 1 + size][1]
-                is_long = num_words(text[slice(*bounds)]) >= _ROW_WORDS
-                if is_long and not _touches(bounds, found):
-                    found.append(bounds)
-    return found
-
-
-def _touches(bounds: Bounds, others: Sequence[Bounds]) -> bool:
-    return any(start < bounds[1] and bounds[0] < end for start, end in others)
-
-
-def foreign_parts(translation: str, to: str | None) -> list[Bounds]:
-    """Sentences of a translation that are in another language than they should be."""
-    if to is None:
-        return []
-    return [
-        (start, end)
-        for start, end in sentences(translation)
-        if is_foreign(translation[start:end], to)
-    ]
-
-
-# --- for some ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -270,19 +126,13 @@ def plain_report(source: str, translation: str, to: str | None) -> Report:
     )
 
 
-def parts(source: str, translation: str) -> tuple[list[Bounds], list[Bounds]]:
-    """What is compared: sentences, if both sides have several; else clauses."""
-    ours, theirs = sentences(source), sentences(translation)
-    if len(ours) > 1 and len(theirs) > 1:
-        return ours, theirs
-    return clauses(source), clauses(translation)
-
-
 class Comparison:
     """One source and one translation of it, to be compared part by part.
 
-    read      makes a source of a text in either language
-    to, back  what the decoder is told for the translation, and for the way back
+    languages  of source and translation
+    ways       what the decoder is told for the translation, and for the way back
+
+    parts      (attribute) what is compared: of the source, and of the translation
     """
 
     def __init__(
@@ -297,12 +147,12 @@ class Comparison:
         self._texts = source, translation
         self._languages = languages
         self._ways = ways
-        self._parts = parts(source, translation)
+        self.parts = parts(source, translation)
         self._ids = [
             [tuple(self._encoded(text[start:end])) for start, end in bounds]
-            for text, bounds in zip(self._texts, self._parts, strict=True)
+            for text, bounds in zip(self._texts, self.parts, strict=True)
         ]
-        self._places = [_places(b, text) for b, text in zip(self._parts, self._texts, strict=True)]
+        self._places = [_places(b, text) for b, text in zip(self.parts, self._texts, strict=True)]
         self._pairs = self._near()
 
     def _encoded(self, text: str) -> list[int]:
@@ -324,7 +174,7 @@ class Comparison:
             for ids in side
         ]
         for way, side in ((forward, 0), (back, 1)):
-            for part, (start, end) in enumerate(self._parts[side]):
+            for part, (start, end) in enumerate(self.parts[side]):
                 source = self._source(self._texts[side][start:end])
                 others = [pair[1 - side] for pair in self._pairs if pair[side] == part]
                 asks += [score_ask(source, way, self._ids[1 - side][other]) for other in others]
@@ -336,6 +186,14 @@ class Comparison:
 
     def report(self, answers: Sequence[Decoded]) -> Report:
         """What the answers to asks, in their order, amount to."""
+        return self._report(*self.measures(answers))
+
+    def measures(self, answers: Sequence[Decoded]) -> tuple[Floats, float]:
+        """What the answers to asks say: how far each part belongs to each, and of the end.
+
+        returns  [parts of the source, parts of the translation] float64, in nats a token; and the
+                 log-probability that the translation ends where it does
+        """
         rest = iter(answers)
         alone = [[scores_of(next(rest), len(ids)) for ids in side] for side in self._ids]
         belongs = np.zeros((len(self._ids[0]), len(self._ids[1])))
@@ -352,7 +210,7 @@ class Comparison:
                     compared[pair] = True
         belongs[~compared] = _FLOOR
         whole = len(self._encoded(self._texts[1]))
-        return self._report(belongs, float(scores_of(next(rest), whole)[-1]))
+        return belongs, float(scores_of(next(rest), whole)[-1])
 
     def features(self, belongs: Floats, side: int) -> Floats:
         """[parts, 4] of one side (0: the source): what Weights weighs, in its order.
@@ -361,34 +219,41 @@ class Comparison:
         """
         rows = belongs if side == 0 else belongs.T
         apart = np.abs(np.subtract.outer(self._places[side], self._places[1 - side]))
-        best = (rows - UNCOVERED.apart * apart).max(axis=1)
-        median, spread = _LENGTHS.get(
-            (self._languages[0] or "", self._languages[1] or ""), _ANY_LENGTH
-        )
-        ratio = (_log_ratio(*self._texts) - median) * (1 if side == 0 else -1)
+        best = (rows - APART * apart).max(axis=1)
+        own = np.full(rows.shape[0], UNMATCHED)
+        for pair in matched(belongs):
+            own[pair[side]] = belongs[pair]
+        median, spread = usual_length(*self._languages)
+        ratio = (log_ratio(*self._texts) - median) * (1 if side == 0 else -1)
         text, other = self._texts[side], self._texts[1 - side]
         there = _anchors(other)
         total = num_words(text) + 1
         found = []
-        for value, (start, end) in zip(best, self._parts[side], strict=True):
-            part = text[start:end]
-            left = max(0.1, 1 - num_words(part) / total)
+        for part, (start, end) in enumerate(self.parts[side]):
+            left = max(0.1, 1 - num_words(text[start:end]) / total)
             short = _tail((ratio - math.log(left)) / spread) - _tail(ratio / spread)
-            anchors = min(3, len(_anchors(part) & there))
-            found.append([value, float(rows.shape[0] != rows.shape[1]), short, anchors])
+            anchors = min(3, len(_anchors(text[start:end]) & there))
+            found.append([best[part], own[part], short, anchors])
         return np.array(found)
+
+    def regime(self, side: int) -> int:
+        """Which of the Weights apply: 0 as many parts as on the other side, 1 more, 2 fewer."""
+        here, there = (len(self.parts[which]) for which in (side, 1 - side))
+        return 0 if here == there else 1 if here > there else 2
 
     def _report(self, belongs: Floats, end_logprob: float) -> Report:
         source, translation = self._texts
         uncovered = self._likely(belongs, 0, UNCOVERED)
         invented = self._likely(belongs, 1, INVENTED)
-        has_sign = _END_SIGN.search(translation) or not _END_SIGN.search(source)
+        has_sign = END_SIGN.search(translation) or not END_SIGN.search(source)
         if end_logprob < (_CUT if has_sign else _CUT_NO_SIGN):
-            uncovered[-1] = max(uncovered[-1], 0.9)
+            likeliest = int(np.argmax(uncovered))
+            lacking = likeliest if uncovered[likeliest] > 0.2 else len(uncovered) - 1
+            uncovered[lacking] = max(uncovered[lacking], 0.9)
         plain = plain_report(source, translation, self._languages[1])
         num_wrong = plain.num_wrong
         for text, bounds, scores in zip(
-            self._texts, self._parts, (uncovered, invented), strict=True
+            self._texts, self.parts, (uncovered, invented), strict=True
         ):
             num_wrong += sum(
                 score * num_words(text[start:end])
@@ -396,16 +261,37 @@ class Comparison:
             )
         return replace(
             plain,
-            uncovered=_findings(source, self._parts[0], uncovered),
-            invented=_findings(translation, self._parts[1], invented),
+            uncovered=_findings(source, self.parts[0], uncovered),
+            invented=_findings(translation, self.parts[1], invented),
             num_wrong=num_wrong,
         )
 
-    def _likely(self, belongs: Floats, side: int, weights: Weights) -> list[float]:
+    def _likely(self, belongs: Floats, side: int, weights: Sequence[Weights]) -> list[float]:
         """How likely it is of each part of a side that the other side does not say it."""
-        by = np.array([weights.belongs, weights.differs, weights.short, weights.anchors])
-        odds = np.clip(self.features(belongs, side) @ by + weights.bias, -30, 30)
+        *by, bias = weights[self.regime(side)]
+        odds = np.clip(self.features(belongs, side) @ np.array(by) + bias, -30, 30)
         return [float(value) for value in 1 / (1 + np.exp(-odds))]
+
+
+def matched(belongs: Floats) -> list[tuple[int, int]]:
+    """Pairs of parts, in order on both sides, whose sum of `belongs` is the largest."""
+    num_ours, num_theirs = belongs.shape
+    best = np.zeros((num_ours + 1, num_theirs + 1))
+    for i in range(num_ours):
+        for j in range(num_theirs):
+            both = best[i, j] + belongs[i, j]
+            best[i + 1, j + 1] = max(both, best[i, j + 1], best[i + 1, j])
+    pairs: list[tuple[int, int]] = []
+    i, j = num_ours, num_theirs
+    while i and j:
+        if best[i, j] == best[i - 1, j]:
+            i -= 1
+        elif best[i, j] == best[i, j - 1]:
+            j -= 1
+        else:
+            i, j = i - 1, j - 1
+            pairs.append((i, j))
+    return pairs[::-1]
 
 
 def _places(bounds: Sequence[Bounds], text: str) -> Floats:
@@ -438,8 +324,3 @@ def _findings(text: str, bounds: Sequence[Bounds], scores: Sequence[float]) -> t
         found.append(finding)
         last_end = end
     return tuple(found)
-
-
-def language_of(runtime: Runtime, text: str, from_: str | None) -> str | None:
-    """The language of a source: as stated, or guessed among those of the model."""
-    return from_ or guess_language(text, runtime.config.languages)

@@ -14,15 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from duologue.apps.batch import Ask, Decoded, Plan
-from duologue.apps.translate.coverage import (
-    Comparison,
-    Report,
-    language_of,
-    look_of,
-    plain_report,
-    signs,
-)
+from duologue.apps.translate.coverage import Comparison, Report, plain_report
 from duologue.apps.translate.pieces import blank_of, clauses, sentences
+from duologue.apps.translate.signs import language_of, look_of, signs
 from duologue.engine.search import Hypothesis
 from duologue.explain import confidence
 from duologue.runtime import Runtime
@@ -74,15 +68,21 @@ class Draft:
 
     def costing(self, answers: Iterable[Decoded]) -> Draft:
         """The draft, with what these answers cost on its account."""
-        usages = [self.usage, *(answer.usage for answer in answers)]
-        total = Usage(
-            encoded_tokens=sum(usage.encoded_tokens for usage in usages),
-            reused_tokens=sum(usage.reused_tokens for usage in usages),
-            produced_tokens=sum(len(hypothesis.ids) for hypothesis in self.hypotheses),
-            encode_ms=sum(usage.encode_ms for usage in usages),
-            decode_ms=sum(usage.decode_ms for usage in usages),
-        )
-        return replace(self, usage=total)
+        usage = total([self.usage, *(answer.usage for answer in answers)])
+        num_produced = sum(len(hypothesis.ids) for hypothesis in self.hypotheses)
+        return replace(self, usage=replace(usage, produced_tokens=num_produced))
+
+
+def total(usages: Iterable[Usage]) -> Usage:
+    """What several cost together."""
+    usages = list(usages)
+    return Usage(
+        encoded_tokens=sum(usage.encoded_tokens for usage in usages),
+        reused_tokens=sum(usage.reused_tokens for usage in usages),
+        produced_tokens=sum(usage.produced_tokens for usage in usages),
+        encode_ms=sum(usage.encode_ms for usage in usages),
+        decode_ms=sum(usage.decode_ms for usage in usages),
+    )
 
 
 def drafted(task: Task, source: str, answer: Decoded) -> Draft:
@@ -113,7 +113,7 @@ def repaired(task: Task, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
 
 def reported(task: Task, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
     """The drafts with a report: of a comparison, or where there can be none, of what is plain."""
-    comparisons = [_comparison(task, draft) for draft in drafts]
+    comparisons = [comparison(task, draft) for draft in drafts]
     asks = [[] if one is None else one.asks() for one in comparisons]
     flat = [ask for some in asks for ask in some]
     answers = iter((yield flat) if flat else ())
@@ -125,8 +125,11 @@ def reported(task: Task, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
     return found
 
 
-def _comparison(task: Task, draft: Draft) -> Comparison | None:
-    """None where there is nothing to compare, or the model does not translate back."""
+def comparison(task: Task, draft: Draft) -> Comparison | None:
+    """Of a draft with its source.
+
+    None where there is nothing to compare, or the model does not translate back.
+    """
     runtime = task.runtime
     from_ = language_of(runtime, draft.source, task.from_)
     if runtime.config.generation is not None or from_ is None or not draft.text:

@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 
 from duologue.apps.batch import Plan, check_texts, run_plan
 from duologue.apps.translate.coverage import Finding
+from duologue.apps.translate.glossary import Glossary
 from duologue.apps.translate.pieces import Piece, gaps, split, starts
-from duologue.apps.translate.repair import Draft, Task, drafted, repaired, reported
+from duologue.apps.translate.repair import Draft, Task, drafted, repaired, reported, total
+from duologue.apps.translate.terms import enforced
 from duologue.explain import confidence, has_loop, shifted
 from duologue.runtime import Runtime
-from duologue.types import Alternative, Checks, Options, Result, Span, Usage
+from duologue.types import Alternative, Checks, Options, Result, Span
 
 OPTIONS = Options(max_tokens=256, beam_size=4, length_penalty=1.0)
 
@@ -31,6 +33,7 @@ def translate_batch(
     from_: str | None = None,
     options: Options | None = None,
     check: bool = True,
+    glossary: Glossary | None = None,
 ) -> list[Result]:
     """Translate texts together; results in their order.
 
@@ -39,12 +42,13 @@ def translate_batch(
              otherwise only checked
     options  None: as the model was published, or OPTIONS (beam search)
     check    look for what is missing or too much, decode such pieces again, and say what remains
+    glossary terms that are put into the translations; checks.glossary says which could not be
 
     Results lack evidence; they have alternatives if the text was one piece that needed no repair.
     decode_ms is a text's share, by produced tokens, of the time that the batch took. Raises
     InputError for a language or a text of no use, which it names by number if there are several.
     """
-    return run_plan(runtime, translation(runtime, texts, to, from_, options, check))
+    return run_plan(runtime, translation(runtime, texts, to, from_, options, check, glossary))
 
 
 def translation(
@@ -54,10 +58,13 @@ def translation(
     from_: str | None = None,
     options: Options | None = None,
     check: bool = True,
+    glossary: Glossary | None = None,
 ) -> Plan[list[Result]]:
     """What translate_batch does, as a plan; raises what it raises when it begins."""
     prefix = runtime.template.prefix("translate", from_, to)
     check_texts(texts)
+    if glossary is not None:
+        glossary.require_pair(from_, to)
     task = Task(runtime, to, from_, prefix, options or runtime.options(OPTIONS))
     plans = [split(runtime, text, to, from_) for text in texts]
     sources = [
@@ -65,15 +72,32 @@ def translation(
         for text, pieces in zip(texts, plans, strict=True)
         for piece in pieces
     ]
-    answers = yield [task.ask(source, look=check) for source in sources]
+    look = check or glossary is not None
+    answers = yield [task.ask(source, look=look) for source in sources]
     drafts = [drafted(task, *pair) for pair in zip(sources, answers, strict=True)]
     if check:
         drafts = yield from repaired(task, drafts)
+    if glossary is not None:
+        drafts = yield from _with_terms(task, glossary, drafts)
     rest = iter(drafts)
     return [
-        _Joined(text, pieces, [next(rest) for _ in pieces]).result(task)
+        _Joined(text, pieces, [next(rest) for _ in pieces]).result(task, glossary)
         for text, pieces in zip(texts, plans, strict=True)
     ]
+
+
+def _with_terms(task: Task, glossary: Glossary, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
+    """The drafts with the terms of a glossary, and those looked at again that had a report."""
+    found = yield from enforced(task, glossary, drafts)
+    again = [
+        number
+        for number, (before, after) in enumerate(zip(drafts, found, strict=True))
+        if before.report is not None and after.report is None
+    ]
+    judged = yield from reported(task, [found[number] for number in again])
+    for number, draft in zip(again, judged, strict=True):
+        found[number] = draft
+    return found
 
 
 def check(
@@ -133,13 +157,12 @@ class _Joined:
     pieces: list[Piece]
     drafts: list[Draft]
 
-    def result(self, task: Task) -> Result:
+    def result(self, task: Task, glossary: Glossary | None) -> Result:
         """The translation of the whole text."""
         best = [hypothesis for draft in self.drafts for hypothesis in draft.hypotheses]
         texts = [draft.text for draft in self.drafts]
         between = gaps(self.text, self.pieces, task.to)
         translated = "".join(part for pair in zip(between, texts, strict=True) for part in pair)
-        usages = [draft.usage for draft in self.drafts]
         is_cut = any(hypothesis.finish_reason == "length" for hypothesis in best)
         checks = _checks(
             self.drafts,
@@ -155,16 +178,13 @@ class _Joined:
             checks=replace(
                 checks,
                 source_truncated=tuple(self._unread()),
-                source_split=tuple(self._span(piece) for piece in self.pieces if piece.is_cut),
+                source_split=tuple(
+                    self._span(piece.start, piece.end) for piece in self.pieces if piece.is_cut
+                ),
+                glossary=tuple(self._missed(glossary)) if glossary is not None else (),
             ),
             alternatives=self._alternatives(task),
-            usage=Usage(
-                encoded_tokens=sum(usage.encoded_tokens for usage in usages),
-                reused_tokens=sum(usage.reused_tokens for usage in usages),
-                produced_tokens=sum(usage.produced_tokens for usage in usages),
-                encode_ms=sum(usage.encode_ms for usage in usages),
-                decode_ms=sum(usage.decode_ms for usage in usages),
-            ),
+            usage=total(draft.usage for draft in self.drafts),
         )
 
     def _unread(self) -> Iterable[Span]:
@@ -182,8 +202,13 @@ class _Joined:
         decode = task.runtime.tokenizer.decode
         return tuple(Alternative(decode(list(other.ids)), other.logprob) for other in others)
 
-    def _span(self, piece: Piece) -> Span:
-        return Span(0, piece.start, piece.end, self.text[piece.start : piece.end], 0.0)
+    def _missed(self, glossary: Glossary) -> Iterable[Span]:
+        for piece, draft in zip(self.pieces, self.drafts, strict=True):
+            for one in glossary.missing(draft.source, draft.text):
+                yield self._span(piece.start + one.start, piece.start + one.end)
+
+    def _span(self, start: int, end: int) -> Span:
+        return Span(0, start, end, self.text[start:end], 0.0)
 
 
 def _checks(

@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from duologue.apps.documents import html_lexer as html
 from duologue.errors import DuologueError
-from duologue.server import errors, html, jobs
+from duologue.server import errors, jobs
 from duologue.server.errors import ApiError
 from duologue.server.schemas import MAX_TEXT_CHARS
 from duologue.server.security import Access, ServiceDep, authenticate, bearer

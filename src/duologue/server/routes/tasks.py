@@ -73,6 +73,7 @@ class ToTranslate(Body):
     to: Language | None = None
     from_: Annotated[Language | None, Field(alias="from")] = None
     options: OptionChanges | None = None
+    check: bool = True
     model: Name | None = None
 
     @model_validator(mode="after")
@@ -172,7 +173,10 @@ async def translate(
     served = service.reader(body.model)
     options = options_of(body.options, served.model.options("translate"), service.limits)
     texts = body.texts if body.texts is not None else [body.text or ""]
-    work = jobs.translate(service, served, texts, (body.to, body.from_), options, access.owner)
+    languages = body.to, body.from_
+    work = jobs.translate(
+        service, served, texts, languages, options, access.owner, check=body.check
+    )
     results = await jobs.unless_gone(request.receive, work)
     for result in results:
         service.metrics.used(served.name, result.usage)
