@@ -65,14 +65,14 @@ class Weights(NamedTuple):
 
 # Where the other side has as many parts, where it has fewer, and where it has more.
 UNCOVERED = (
-    Weights(-1.04, -1.35, -0.09, -2.40, -0.91),
-    Weights(-1.42, -0.92, 0.28, -2.01, -1.76),
-    Weights(-1.13, -1.15, -0.18, -3.70, -1.09),
+    Weights(-1.04, -1.35, -0.09, -2.40, -1.51),
+    Weights(-1.42, -0.92, 0.28, -2.01, -2.36),
+    Weights(-1.13, -1.15, -0.18, -3.70, -1.69),
 )
 INVENTED = (
-    Weights(-1.41, -1.06, -0.06, -2.54, -0.83),
-    Weights(-1.73, -0.16, 0.43, -3.29, -1.10),
-    Weights(-1.38, -0.67, -0.04, -1.30, -1.55),
+    Weights(-1.41, -1.06, -0.06, -2.54, -1.43),
+    Weights(-1.73, -0.16, 0.43, -3.29, -1.70),
+    Weights(-1.38, -0.67, -0.04, -1.30, -2.15),
 )
 APART = 1.5
 UNMATCHED = -1.0
