@@ -24,8 +24,8 @@ from duologue.apps.batch import (
     scores_of,
 )
 from duologue.apps.translate import coverage, repair, translation
-from duologue.apps.translate.coverage import Comparison, plain_report
-from duologue.apps.translate.pieces import clauses, num_words, sentences
+from duologue.apps.translate.coverage import Comparison, Report, plain_report
+from duologue.apps.translate.pieces import clauses, num_words, sentences, starts
 from duologue.apps.translate.repair import Draft, Task, drafted, repaired, reported
 from duologue.apps.translate.signs import Look, repeats, signs
 from duologue.engine.memory import Memory
@@ -141,6 +141,7 @@ def test_repeated_stretches_are_in_the_text_in_order_and_apart(text: str) -> Non
         ("Das Haus ist groß und der Garten nicht.", "en", True),
         ("Das Haus ist groß und der Garten nicht.", "de", False),
         ("Tom", "de", False),
+        ("der Tom", "en", False),
         ("Berlin, Paris, London", "zh", False),
         ("the train leaves at nine", "zh", True),
         ("火车九点出发。", "en", True),
@@ -159,6 +160,7 @@ def test_only_what_is_plainly_another_language_is_called_so(
     ("source", "translation"),
     [
         ("A man sleeps. A dog runs in the park.", "Ein Mann schläft."),
+        ("A man sleeps. A dog runs in the park.", "Ein Mann schläft und ein Hund rennt im Park."),
         ("A man sleeps in a green room.", "Ein Mann."),
         ("A man sleeps.", "Ein Mann schläft und ein großer Hund rennt durch den Park."),
         ("There are 12 dogs here.", "Es gibt 11 Hunde hier."),
@@ -384,6 +386,21 @@ def test_what_cannot_be_repaired_is_kept_and_told(task: Task) -> None:
     assert parts
 
 
+def test_a_draft_is_kept_unless_another_has_fewer_wrong_words() -> None:
+    def draft(num_wrong: float, logprob: float) -> Draft:
+        hypothesis = Hypothesis((7,), logprob, (logprob,), "length")
+        return Draft("x", f"{num_wrong}", None, (hypothesis,), report=Report(num_wrong=num_wrong))
+
+    first = draft(2.0, -3.0)
+    assert repair._best(first, [draft(1.8, -0.1), draft(2.5, -0.1)]) is first
+    worse, better = draft(0.9, -2.0), draft(1.0, -0.5)
+    assert repair._best(first, [worse, better]) is better
+
+
+def test_translations_begin_after_what_stands_between_them() -> None:
+    assert starts(["", " ", "\n"], [" ab ", "c", "d"]) == [0, 3, 5]
+
+
 def test_an_empty_translation_is_a_finding_without_asking(task: Task) -> None:
     ended = advance(reported(task, [Draft(ONE, "")]))
     assert isinstance(ended, Ended)
@@ -414,9 +431,7 @@ def test_spans_are_offsets_into_the_whole_texts(
         assert spans
         for span in spans:
             assert whole[span.start : span.end] == span.text == span.text.strip()
-    assert "".join(span.text for span in result.checks.uncovered).replace(" ", "") == "".join(
-        text.split()
-    )
+        assert "".join("".join(span.text for span in spans).split()) == "".join(whole.split())
 
 
 def test_without_the_check_there_is_one_round_and_no_finding(model: Model) -> None:

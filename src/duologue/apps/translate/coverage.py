@@ -65,14 +65,14 @@ class Weights(NamedTuple):
 
 # Where the other side has as many parts, where it has fewer, and where it has more.
 UNCOVERED = (
-    Weights(-0.62, -1.88, 0.0, -1.69, 0.0),
-    Weights(-1.16, -1.51, 0.44, -1.11, -1.61),
-    Weights(-1.35, -1.47, -0.09, -0.04, 0.4),
+    Weights(-1.04, -1.35, -0.09, -2.40, -1.51),
+    Weights(-1.42, -0.92, 0.28, -2.01, -2.36),
+    Weights(-1.13, -1.15, -0.18, -3.70, -1.69),
 )
 INVENTED = (
-    Weights(-1.04, -1.29, -0.17, -1.94, -0.37),
-    Weights(-1.29, -0.16, 0.36, -0.82, -0.84),
-    Weights(-2.23, -0.57, 0.08, -0.44, -0.54),
+    Weights(-1.41, -1.06, -0.06, -2.54, -1.43),
+    Weights(-1.73, -0.16, 0.43, -3.29, -1.70),
+    Weights(-1.38, -0.67, -0.04, -1.30, -2.15),
 )
 APART = 1.5
 UNMATCHED = -1.0

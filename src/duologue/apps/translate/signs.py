@@ -30,10 +30,10 @@ _WORD = re.compile(r"[\u2e80-\U0010ffff]|[^\W\u2e80-\U0010ffff]+")
 
 # Median and spread of ln(words of translation / words of source).
 _LENGTHS = {
-    ("en", "de"): (-0.09, 0.13),
-    ("de", "en"): (0.07, 0.11),
-    ("en", "zh"): (-0.15, 0.14),
-    ("zh", "en"): (0.09, 0.13),
+    ("en", "de"): (-0.07, 0.10),
+    ("de", "en"): (0.06, 0.11),
+    ("en", "zh"): (-0.13, 0.13),
+    ("zh", "en"): (0.13, 0.14),
 }
 _ANY_LENGTH = (0.0, 0.25)
 _ODD_LENGTH = 2.0  # spreads from the median
