@@ -23,7 +23,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duologue.apps import generate, intent, sentiment, summarize, translate
+from duologue.apps import curve, generate, intent, sentiment, summarize, translate
+from duologue.apps.curve import CurvePoint
 from duologue.apps.translate import Glossary
 from duologue.checkpoint import hub
 from duologue.checkpoint.store import PRECISIONS, Precision, load_model
@@ -249,13 +250,49 @@ class Model:
 
         return speech.transcribe(self._runtime, source, options, on_window)
 
-    def sentiment(self, text: str, labels: Sequence[str] | None = None) -> Result:
-        """The likelier of "negative" and "positive", or of other labels, with probabilities."""
-        return sentiment.sentiment(self._runtime, text, labels)
+    def sentiment(
+        self,
+        text: str,
+        labels: Sequence[str] | None = None,
+        label_set: str | None = None,
+        sentences: bool = False,
+    ) -> Result:
+        """The likelier of "negative" and "positive", or of other labels, with probabilities.
+
+        label_set  name of a set instead: one of `config.label_sets`, or of apps.sentiment
+        sentences  judge each sentence as well, and say whether they disagree: Result.mixed
+        """
+        return self.sentiment_batch([text], labels, label_set, sentences)[0]
+
+    def sentiment_batch(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[str] | None = None,
+        label_set: str | None = None,
+        sentences: bool = False,
+    ) -> list[Result]:
+        """Judge many texts together; results in order."""
+        return sentiment.sentiment_batch(self._runtime, texts, labels, label_set, sentences)
+
+    def sentiment_curve(
+        self,
+        turns: Sequence[Turn],
+        labels: Sequence[str] | None = None,
+        smoothing: float = curve.SMOOTHING,
+    ) -> list[CurvePoint]:
+        """How the sentiment of each speaker runs over a dialogue; see apps.curve.
+
+        labels  from the worst to the best; None: "negative", "positive"
+        """
+        return curve.sentiment_curve(self._runtime, turns, labels, smoothing)
 
     def intent(self, text: str, label_set: str) -> Result:
         """The likeliest label of one of `config.label_sets`, with probabilities."""
-        return intent.intent(self._runtime, text, label_set)
+        return self.intent_batch([text], label_set)[0]
+
+    def intent_batch(self, texts: Sequence[str], label_set: str) -> list[Result]:
+        """Name the intents of many texts together; results in order."""
+        return intent.intent_batch(self._runtime, texts, label_set)
 
     def knowledge_base(self, base: Path | str | KnowledgeStore) -> KnowledgeBase:
         """The documents in a folder, to ask this model about; see apps.support.
