@@ -25,9 +25,15 @@ from duologue.apps.translate import translator
 from duologue.apps.translate.alignment import Alignment, alignment_ask, alignment_of
 from duologue.apps.translate.glossary import Glossary
 from duologue.apps.translate.parts import Parts
-from duologue.apps.translate.protected_text import Languages, ProtectedText, Translated
+from duologue.apps.translate.protected_text import (
+    OF_TRANSLATION,
+    Languages,
+    ProtectedText,
+    Translated,
+)
 from duologue.apps.translate.stand_ins import ATTEMPTS
 from duologue.apps.translate.units import Masked
+from duologue.explain import shifted
 from duologue.runtime import Runtime
 from duologue.text.language import guess_language
 from duologue.types import Options, Result
@@ -79,8 +85,14 @@ def translation(
         parts: list[Parts] = [(texts[place],) for place in places]
         done = yield from parts_plan(runtime, parts, Languages(to, guess), translate)
         for place, item in zip(places, done, strict=True):
-            results[place] = replace(item.result, text=item.result.text.strip())
+            results[place] = _without_outer_blanks(item.result)
     return [results[place] for place in range(len(texts))]
+
+
+def _without_outer_blanks(result: Result) -> Result:
+    lead = len(result.text) - len(result.text.lstrip())
+    moved = {name: shifted(getattr(result.checks, name), -lead) for name in OF_TRANSLATION}
+    return replace(result, text=result.text.strip(), checks=replace(result.checks, **moved))
 
 
 def parts_plan(
