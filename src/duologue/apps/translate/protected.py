@@ -26,7 +26,6 @@ from duologue.apps.translate.alignment import Alignment, alignment_ask, alignmen
 from duologue.apps.translate.glossary import Glossary
 from duologue.apps.translate.parts import Parts
 from duologue.apps.translate.protected_text import (
-    OF_TRANSLATION,
     Languages,
     ProtectedText,
     Translated,
@@ -91,8 +90,12 @@ def translation(
 
 def _without_outer_blanks(result: Result) -> Result:
     lead = len(result.text) - len(result.text.lstrip())
-    moved = {name: shifted(getattr(result.checks, name), -lead) for name in OF_TRANSLATION}
-    return replace(result, text=result.text.strip(), checks=replace(result.checks, **moved))
+    checks = replace(
+        result.checks,
+        invented=shifted(result.checks.invented, -lead),
+        wrong_language=shifted(result.checks.wrong_language, -lead),
+    )
+    return replace(result, text=result.text.strip(), checks=checks)
 
 
 def parts_plan(

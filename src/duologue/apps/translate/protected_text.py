@@ -36,7 +36,7 @@ Steps = Sequence[tuple[int, int]]
 
 _CORE = re.compile(r"\w(?:.*[\w.!?。！？…])?", re.S)
 _END = re.compile(r"[.!?。！？…]+$")
-OF_TRANSLATION = ("invented", "wrong_language")  # checks whose spans are not of the source
+_OF_TRANSLATION = ("invented", "wrong_language")  # checks whose spans are not of the source
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class ProtectedText:
                 continue
             first = found[0][0]
             if isinstance(first, tuple):
-                is_target = item.name in OF_TRANSLATION
+                is_target = item.name in _OF_TRANSLATION
                 values[item.name] = tuple(
                     _moved(
                         entry, *((text, done.target) if is_target else (self._text, done.source))
