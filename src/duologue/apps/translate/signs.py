@@ -54,11 +54,11 @@ def signs(
     """
     ours, theirs = parts(source, translation)
     known = set(_NUMBER.findall(translation))
+    odd_length = _odd_length(source, translation, from_, to)
     return bool(
-        len(ours) != len(theirs)
-        or (
-            num_words(source) > 1 and abs(_odd_length(source, translation, from_, to)) > _ODD_LENGTH
-        )
+        len(ours) > len(theirs)
+        or len(sentences(source)) != len(sentences(translation))
+        or (num_words(source) > 1 and not -_SHORT < odd_length < _LONG)
         or repeats(source, translation)
         or foreign_parts(translation, to)
         or any(number not in known for number in _NUMBER.findall(source))
