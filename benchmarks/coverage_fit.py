@@ -62,12 +62,13 @@ def _measured(model: Model, case: Case) -> list[_Measured]:
     task = Task(model._runtime, to, from_, prefix, model.options("translate"))
     one = comparison(task, Draft(case.source_text, case.text))
     assert one is not None
-    belongs, end = one.measures(run_plan(model._runtime, asked_once(one.asks())))
+    measures = one.measures(run_plan(model._runtime, asked_once(one.asks())))
     found = []
     for side, bad in enumerate((case.bad_source, case.bad_target)):
         labels = [_label(bounds, bad) for bounds in one.parts[side]]
-        features = one.features(belongs, side)
-        found.append(_Measured(case, side, one.regime(side), features, labels, end))
+        features = one.features(measures, side)
+        regime, end = one.regime(side), measures.end_logprob
+        found.append(_Measured(case, side, regime, features, labels, end))
     return found
 
 

@@ -36,7 +36,7 @@ from duologue.text.language import is_foreign
 from duologue.types import Options, Usage
 
 GREEDY = Options(max_tokens=8)
-EVERYTHING = (coverage.Weights(0, 0, 0, 0, 100.0),) * 3
+EVERYTHING = (coverage.Weights(0, 0, 0, 0, 0, 100.0),) * 3
 PARTS = st.lists(
     st.sampled_from(
         [
@@ -241,8 +241,8 @@ def test_parts_belong_together_as_two_scores_say(task: Task) -> None:
     source, translation = "hello how are you, what time is it", "你好今天天气，火车几点出发。"
     back = runtime.template.prefix("translate", None, "en")
     one = Comparison(runtime, source, translation, ("en", "zh"), (task.prefix, back))
-    measured, end = one.measures(run_plan(runtime, answers_of(one.asks())))
-    assert measured.shape == (2, 2)
+    measures = one.measures(run_plan(runtime, answers_of(one.asks())))
+    assert measures.belongs.shape == (2, 2)
 
     def logprobs(read: str | None, prefix, said: str) -> np.ndarray:
         ids = runtime.tokenizer.encode(said)
@@ -258,8 +258,18 @@ def test_parts_belong_together_as_two_scores_say(task: Task) -> None:
         for j, their in enumerate(theirs):
             there = logprobs(our, task.prefix, their) - logprobs(None, task.prefix, their)
             again = logprobs(their, back, our) - logprobs(None, back, our)
-            assert measured[i, j] == pytest.approx(there[:-1].mean() + again[:-1].mean(), abs=1e-4)
-    assert end == pytest.approx(logprobs(source, task.prefix, translation)[-1], abs=1e-4)
+            assert measures.belongs[i, j] == pytest.approx(
+                there[:-1].mean() + again[:-1].mean(), abs=1e-4
+            )
+    forward = logprobs(source, task.prefix, translation)
+    assert measures.end_logprob == pytest.approx(forward[-1], abs=1e-4)
+    for side, (texts, way) in enumerate(((ours, task.prefix), (theirs, back))):
+        whole, said = (source, translation) if side == 0 else (translation, source)
+        for part, text in enumerate(texts):
+            without = whole.replace(text, "").strip()
+            gain = logprobs(whole, way, said).sum() - logprobs(without, way, said).sum()
+            expected = gain / len(runtime.tokenizer.encode(text))
+            assert measures.needed[side][part] == pytest.approx(expected, abs=1e-4)
 
 
 def test_many_parts_are_compared_with_those_at_about_the_same_place(task: Task) -> None:
@@ -269,15 +279,17 @@ def test_many_parts_are_compared_with_those_at_about_the_same_place(task: Task) 
     one = Comparison(task.runtime, source, translation, ("en", "zh"), (task.prefix, back))
     assert [len(bounds) for bounds in one.parts] == [20, 20]
     asks = one.asks()
-    assert 40 + 2 * coverage.MAX_PAIRS + 1 <= len(asks) < 40 + 3 * coverage.MAX_PAIRS
-    measured, _ = one.measures(run_plan(task.runtime, answers_of(asks)))
-    assert measured[0, 19] == measured[19, 0] == -2.0
+    assert 82 + 2 * coverage.MAX_PAIRS <= len(asks) < 82 + 3 * coverage.MAX_PAIRS
+    belongs = one.measures(run_plan(task.runtime, answers_of(asks))).belongs
+    assert belongs[0, 19] == belongs[19, 0] == -2.0
 
 
 def report_of(task: Task, source: str, translation: str, belongs: list[list[float]], end: float):
     back = task.runtime.template.prefix("translate", None, "en")
     one = Comparison(task.runtime, source, translation, ("en", "zh"), (task.prefix, back))
-    return one._report(np.array(belongs), end)
+    table = np.array(belongs)
+    needed = table.max(axis=1) / 2, table.max(axis=0) / 2
+    return one._report(coverage.Measures(table, needed, end))
 
 
 @given(st.lists(st.lists(st.integers(-3, 6), min_size=3, max_size=3), min_size=1, max_size=4))
