@@ -2,6 +2,7 @@
 
 offsets.py      where tokens stand in a text; what of a text was not read
 attention.py    source spans that the decoder looked at most
+erasure.py      what the answer would be less likely without; units.py: what is left out
 confidence.py   how sure a result is, and whether it repeats itself
 """
 

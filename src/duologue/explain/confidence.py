@@ -32,12 +32,14 @@ class Explanation:
     tokens      (piece of text, probability): the pieces in a row are the text; a piece that takes
                 several tokens has the product of their probabilities
     evidence    see evidence()
+    influence   see erasure.influence(); empty if it was not asked for
     """
 
     text: str
     confidence: float
     tokens: tuple[tuple[str, float], ...]
     evidence: tuple[Span, ...]
+    influence: tuple[Span, ...] = ()
 
 
 def confidence(hypotheses: Sequence[Hypothesis]) -> float:
