@@ -23,13 +23,13 @@ from typing import ClassVar
 from duologue.conversation.reply import Asked, Reply
 from duologue.conversation.saved import FORMAT, TURNS, Saved, SavedTurn, read_saved, write
 from duologue.conversation.state import Said, State, place, read
-from duologue.conversation.why import NO_REPLY, influencing
+from duologue.conversation.why import NO_REPLY, Influence, influencing
 from duologue.engine.memory import Memory, Segment
 from duologue.errors import CheckpointError, EngineError, InputError
 from duologue.explain import Explanation
 from duologue.explain.erasure import ErasureOptions, finished
 from duologue.runtime import Runtime, check_text
-from duologue.types import Checks, Done, Event, Options, Result, Role, Span, Turn
+from duologue.types import Checks, Done, Event, Options, Result, Role, Turn
 
 __all__ = ["Conversation", "Part", "Reply"]
 
@@ -83,7 +83,7 @@ class Conversation:
     def why(self, erasure: bool = False, options: ErasureOptions | None = None) -> Explanation:
         """What the last reply leaned on and how sure each piece of it was.
 
-        erasure  find out as well what it would be less likely without: Explanation.influence
+        erasure  find out as well what it would be less likely without: influence and turns
         options  how much that may cost; None: ErasureOptions()
 
         Raises InputError before the first reply. Explanations are not saved.
@@ -92,15 +92,16 @@ class Conversation:
             raise InputError(NO_REPLY)
         if not erasure:
             return self._state.explanation
-        return replace(self._state.explanation, influence=finished(self.influencing(options)))
+        found = finished(self.influencing(options))
+        return replace(self._state.explanation, influence=found.spans, turns=found.turns)
 
     def influencing(
         self, options: ErasureOptions | None = None
-    ) -> Generator[None, None, tuple[Span, ...]]:
-        """Explanation.influence of the last reply, also of one from a file.
+    ) -> Generator[None, None, Influence]:
+        """What the last reply would be less likely without, also one from a file.
 
-        Yields between pieces of its work. Segments count the turns in the memory. Raises InputError
-        if the last turn in the memory is no reply.
+        Yields between pieces of its work. Raises InputError if the last turn is no reply, or has
+        left the memory.
         """
         return influencing(self._runtime, self._state, options or ErasureOptions())
 

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass
 
 from duologue.conversation.state import State
 from duologue.engine.engine import EncodeItem
 from duologue.engine.memory import Memory
 from duologue.errors import InputError
-from duologue.explain.erasure import Context, ErasureOptions, influence
+from duologue.explain.erasure import Context, ErasureOptions, influence, segment_influence
 from duologue.runtime import Runtime
 from duologue.types import Span
 
 NO_REPLY = "there is no reply to explain yet"
 
 
+@dataclass(frozen=True)
+class Influence:
+    """What a reply would be less likely without; segments count the turns in the memory.
+
+    spans  see Explanation.influence
+    turns  see Explanation.turns
+    """
+
+    spans: tuple[Span, ...]
+    turns: tuple[Span, ...]
+
+
 def influencing(
     runtime: Runtime, state: State, options: ErasureOptions
-) -> Generator[None, None, tuple[Span, ...]]:
+) -> Generator[None, None, Influence]:
     """What the last reply of a state would be less likely without; see Conversation.influencing."""
     inside = [said for said in state.said if said.source is not None]
     if state.pending or not inside or inside[-1] is not state.said[-1]:
@@ -41,4 +54,4 @@ def influencing(
     ids = ids[: len(runtime.answer_ids(reply.turn.text, prefix))]
     context = Context(runtime.forward, memory, sources, alone)
     effects = yield from runtime.effects(context, prefix, ids, options)
-    return influence(effects, sources)
+    return Influence(influence(effects, sources), segment_influence(effects, sources))

@@ -33,6 +33,7 @@ class Explanation:
                 several tokens has the product of their probabilities
     evidence    see evidence()
     influence   see erasure.influence(); empty if it was not asked for
+    turns       the same of whole turns, where several are remembered
     """
 
     text: str
@@ -40,6 +41,7 @@ class Explanation:
     tokens: tuple[tuple[str, float], ...]
     evidence: tuple[Span, ...]
     influence: tuple[Span, ...] = ()
+    turns: tuple[Span, ...] = ()
 
 
 def confidence(hypotheses: Sequence[Hypothesis]) -> float:

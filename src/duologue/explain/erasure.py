@@ -5,7 +5,7 @@
 Context     segments of a memory, and how one is encoded again that lacks a part
 Effect      a unit, and how much less likely the answer is without it
 erasing     the effects of all units, coarse ones first, in pieces of bounded work
-influence   the strongest effects as spans
+influence   the strongest effects as spans; segment_influence: those of whole segments
 finished    all pieces of work in a row
 
 Li et al. 2016 (arXiv:1612.08220) left out words in this way. Here it runs in the engine, as answers
@@ -73,11 +73,13 @@ class Effects:
     base     log-probability of the answer
     whole    how much of it is lost without any of the texts
     effects  of units that do not overlap; together they are all of the texts, if is_whole
+    segments  of whole texts, where there are several
     """
 
     base: float
     whole: float
     effects: tuple[Effect, ...]
+    segments: tuple[Effect, ...] = ()
     is_whole: bool = True
 
     @property
@@ -284,12 +286,13 @@ def erasing(
     else:
         effects = yield from search.effects(texts[num_skipped:])
     is_whole = len(effects) == len(texts)
+    coarse = tuple(effects) if len(texts) > 1 else ()
     while not search.is_over:
         finer = yield from search.refined(effects)
         if finer is None:
             break
         effects = finer
-    return Effects(search.base, whole, tuple(effects), is_whole)
+    return Effects(search.base, whole, tuple(effects), coarse, is_whole)
 
 
 def influence(found: Effects, sources: Sequence[Source]) -> tuple[Span, ...]:
@@ -298,11 +301,19 @@ def influence(found: Effects, sources: Sequence[Source]) -> tuple[Span, ...]:
     A span's score is its share, 0 to 1, of what the answer loses without any of the texts, or of
     what it loses by all spans one at a time, if that is more; all spans together have at most 1.
     """
-    effects = [effect for effect in found.effects if effect.drop >= _MIN_DROP]
-    effects = sorted(effects, key=lambda effect: -effect.drop)[:MAX_INFLUENCE]
+    return _spans(found.effects, found.total, sources)[:MAX_INFLUENCE]
+
+
+def segment_influence(found: Effects, sources: Sequence[Source]) -> tuple[Span, ...]:
+    """The same of whole texts, all of those that matter; the shares are of the same total."""
+    return _spans(found.segments, found.total, sources)
+
+
+def _spans(effects: Sequence[Effect], total: float, sources: Sequence[Source]) -> tuple[Span, ...]:
+    strong = [effect for effect in effects if effect.drop >= _MIN_DROP]
     return tuple(
-        effect.unit.span(sources[effect.unit.segment], effect.drop / found.total)
-        for effect in effects
+        effect.unit.span(sources[effect.unit.segment], min(1.0, effect.drop / total))
+        for effect in sorted(strong, key=lambda effect: -effect.drop)
     )
 
 
