@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from duologue.explain.offsets import Source, token_spans, whole_words
@@ -43,21 +43,24 @@ class Unit:
 
 
 def words_of(source: Source, segment: int, tokenizer: TokenBytes) -> list[Unit]:
-    """The words in order; tokens that cut a word belong together, and those of no text to none."""
+    """The words in order; together they are all tokens of the text, blanks those of the next word.
+
+    Tokens that cut a word belong together.
+    """
     text = source.text
     units: list[Unit] = []
-    reached = 0
     spans = token_spans(tokenizer, text, source.ids[source.start : source.stop])
     for place, (start, end) in enumerate(spans, source.start):
         if not text[start:end].strip():
             continue
         start, end = whole_words(text, start, end)
-        if units and start < reached:
-            unit = units.pop()
-            units.append(Unit(segment, unit.first, place + 1, unit.start, max(end, unit.end)))
-        else:
-            units.append(Unit(segment, place, place + 1, start, end))
-        reached = units[-1].end
+        first = units[-1].last if units else source.start
+        if units and start < units[-1].end:
+            word = units.pop()
+            first, start, end = word.first, word.start, max(end, word.end)
+        units.append(Unit(segment, first, place + 1, start, end))
+    if units:
+        units.append(replace(units.pop(), last=source.stop))
     return units
 
 
