@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duologue.apps import curve, generate, intent, sentiment, summarize, translate
+from duologue.apps import curve, generate, influence, intent, sentiment, summarize, translate
 from duologue.apps.curve import CurvePoint
 from duologue.apps.translate import Glossary
 from duologue.checkpoint import hub
@@ -34,6 +34,7 @@ from duologue.engine.engine import Constraints
 from duologue.engine.memory import Memory
 from duologue.errors import CheckpointError, InputError
 from duologue.explain import has_loop
+from duologue.explain.erasure import ErasureOptions
 from duologue.runtime import Runtime, check_text
 from duologue.text.imported_template import Prefix
 from duologue.text.templates import AnyTokenizer
@@ -293,6 +294,30 @@ class Model:
     def intent_batch(self, texts: Sequence[str], label_set: str) -> list[Result]:
         """Name the intents of many texts together; results in order."""
         return intent.intent_batch(self._runtime, texts, label_set)
+
+    def explain(
+        self,
+        text: str,
+        answer: Result | str,
+        task: str,
+        to: str | None = None,
+        from_: str | None = None,
+        labels: Sequence[str] | None = None,
+        options: ErasureOptions | None = None,
+    ) -> Result:
+        """The result with `influence`: the parts of a text that made the answer what it is.
+
+        answer     of translate, summarize, generate, sentiment or intent to this text; a text may
+                   be from elsewhere
+        task       which of them
+        to, from_  of a translation, as it was asked for
+        labels     that there were to choose from; not needed with the Result of a label
+        options    how much it may cost; None: duologue.ErasureOptions()
+
+        The answer is scored again without parts of the text; see apps.influence.
+        """
+        asked = influence.Asked(task, to, from_, labels)
+        return influence.explain(self._runtime, text, answer, asked, options)
 
     def knowledge_base(self, base: Path | str | KnowledgeStore) -> KnowledgeBase:
         """The documents in a folder, to ask this model about; see apps.support.
