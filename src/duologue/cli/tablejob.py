@@ -102,17 +102,19 @@ def answer_or_label(
     elif options.output is not None or options.resume or options.force:
         raise InputError(f"-o, --resume and --force need one file, in {', '.join(SUFFIXES)}")
     else:
-        answer(texts, predict, _line_of, as_json)
+        answer(texts, predict, _line_of, as_json, _sentences_of)
 
 
 def _line_of(result: Result) -> str:
-    """Label and probability; sentences below, if there are any."""
-    lines = [f"{result.text}\t{result.confidence:.3f}"]
-    if result.mixed:
-        lines[0] += "\tmixed"
-    for one in result.sentences:
-        lines.append(f"  {one.label}\t{one.span.score:.3f}\t{printable(one.span.text)}")
-    return "\n".join(lines)
+    mixed = "\tmixed" if result.mixed else ""
+    return f"{result.text}\t{result.confidence:.3f}{mixed}"
+
+
+def _sentences_of(result: Result) -> list[str]:
+    return [
+        f"  {one.label}\t{one.span.score:.3f}\t{printable(one.span.text)}"
+        for one in result.sentences
+    ]
 
 
 def is_table(texts: Sequence[str] | None) -> bool:
