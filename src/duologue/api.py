@@ -138,6 +138,11 @@ class Model:
         """Text to ids and back."""
         return self._runtime.tokenizer
 
+    @property
+    def fingerprint(self) -> str:
+        """Names what the model computes; another one has another."""
+        return self._runtime.fingerprint
+
     # --- apps --------------------------------------------------------------------------------
 
     def options(self, task: str) -> Options:

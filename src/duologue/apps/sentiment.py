@@ -1,7 +1,7 @@
 """Is a text positive or negative, as a whole and sentence by sentence?
 
 LABEL_SETS       label sets that every model that judges knows
-choice           what is to be chosen from
+choice           what is to be chosen from; labels_of: the labels of a set
 sentiment_batch  texts to results; judging does it for one text, a bounded piece at a time
 
 A text is judged as a whole: its label is not a mean over sentences, which are judged each by
@@ -19,6 +19,7 @@ from duologue.apps.batch import check_texts
 from duologue.apps.labels import Choice, classify_batch, classifying, finished
 from duologue.apps.translate.pieces import sentences as sentences_of
 from duologue.apps.translate.repair import total
+from duologue.config import ModelConfig
 from duologue.errors import InputError
 from duologue.runtime import Runtime
 from duologue.types import Result, SentenceLabel, Span
@@ -48,17 +49,23 @@ def choice(
     if isinstance(labels, str):
         raise InputError("labels must be a list of texts")
     config = runtime.config
-    sets = {**LABEL_SETS, **config.label_sets}
-    if name is not None and name not in sets:
-        raise InputError(f"unknown label set {name!r}; there are {', '.join(sorted(sets))}")
+    known = None if name is None else labels_of(config, name)
     if labels is None:
-        labels = LABELS if name is None else sets[name]
+        labels = known or LABELS
     fitting = [
-        known
-        for known in ([] if name is None else [name]) + list(LABEL_SETS)
-        if known in config.calibration and set(sets[known]) == set(labels)
+        one
+        for one in ([] if name is None else [name]) + list(LABEL_SETS)
+        if one in config.calibration and set(labels_of(config, one)) == set(labels)
     ]
     return Choice("sentiment", tuple(labels), config.calibration[fitting[0]] if fitting else 1.0)
+
+
+def labels_of(config: ModelConfig, name: str) -> tuple[str, ...]:
+    """The labels of a set. Raises InputError, which lists those there are, for an unknown one."""
+    sets = {**LABEL_SETS, **config.label_sets}
+    if name not in sets:
+        raise InputError(f"unknown label set {name!r}; there are {', '.join(sorted(sets))}")
+    return sets[name]
 
 
 def sentiment_batch(

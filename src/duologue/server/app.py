@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from duologue import __version__
 from duologue.server import errors, schemas
+from duologue.server.curves import Curves
 from duologue.server.dialogues import Dialogues
 from duologue.server.held import HeldMemories
 from duologue.server.options import ServeOptions
@@ -90,6 +91,7 @@ def make_app(
     app.state.options = options
     app.state.dialogues = Dialogues(service)
     app.state.held = HeldMemories()
+    app.state.curves = Curves()
     errors.install(app)
     if options.allow_origins:
         app.add_middleware(
