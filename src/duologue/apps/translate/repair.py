@@ -24,7 +24,7 @@ from duologue.text.imported_template import Prefix
 from duologue.types import Options, Usage
 
 _WIDE_BEAM, _WIDE_PENALTY = 8, 1.3
-_WORTH_WORDS = 1.0  # that are wrong, as far as is expected: worth another try, if not to be told
+_WORTH_WORDS = 0.8  # that are wrong, as far as is expected: worth another try, if not to be told
 _BETTER_WORDS = 0.5  # fewer wrong ones, or what there was is kept
 _END = re.compile(r"[.。]\s*$")
 _PAUSE = re.compile(r"[,，、;；:：]\s*$")
