@@ -29,6 +29,7 @@ from duologue.explain.erasure import (
 )
 from duologue.runtime import Runtime, check_text
 from duologue.text.imported_template import Prefix
+from duologue.text.language import guess_language
 from duologue.text.template import label_text
 from duologue.types import Result, Span
 
@@ -76,13 +77,17 @@ def explaining(
     options  None: ErasureOptions()
 
     A translation is explained sentence by sentence where source and translation have as many, else
-    line by line, else as a whole. Of a label, what counts is its probability among all labels.
-    Raises InputError for texts, tasks, languages and labels of no use, and for what is too long.
+    line by line, else as a whole; an empty one stays as it is. Of a label, what counts is its
+    probability among all labels. Raises InputError for texts, tasks, languages and labels of no
+    use, and for what is too long.
     """
     options = options or ErasureOptions()
     check_text(text)
     result = answer if isinstance(answer, Result) else Result(answer, "stop")
-    check_text(result.text)
+    if not result.text.strip():
+        return result
+    if asked.from_ == "auto":
+        asked = replace(asked, from_=guess_language(text, runtime.config.languages))
     labels = tuple(result.probabilities) if asked.labels is None else tuple(asked.labels)
     if labels:
         return (yield from _label(runtime, text, result, replace(asked, labels=labels), options))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from duologue.cli.options import (
     DEFAULT_MODEL,
+    ExplainOption,
     JsonOption,
     ModelOption,
     PrecisionOption,
@@ -11,6 +12,7 @@ from duologue.cli.options import (
     ThreadsOption,
     open_model,
 )
+from duologue.types import Result
 
 
 def sentiment(
@@ -18,6 +20,7 @@ def sentiment(
     model: ModelOption = DEFAULT_MODEL,
     precision: PrecisionOption = "int8",
     threads: ThreadsOption = None,
+    explain: ExplainOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Judge the sentiment of texts, or of stdin line by line.
@@ -29,13 +32,18 @@ def sentiment(
     Examples:
       duologue sentiment "The room was clean and quiet."
       duologue sentiment --json < reviews.txt
+      duologue sentiment --explain "The room was clean, but breakfast was awful."
     """
-    from duologue.cli.lines import answer
+    from duologue.cli.lines import answer, with_influence
 
     loaded = open_model(model, precision, threads)
-    answer(
-        texts,
-        lambda batch: [loaded.sentiment(text) for text in batch],
-        lambda result: f"{result.text}\t{result.confidence:.3f}",
-        as_json,
-    )
+
+    def judge(text: str) -> Result:
+        result = loaded.sentiment(text)
+        return loaded.explain(text, result, "sentiment") if explain else result
+
+    def line(result: Result) -> str:
+        fields = f"{result.text}\t{result.confidence:.3f}"
+        return with_influence(fields, result) if explain else fields
+
+    answer(texts, lambda batch: [judge(text) for text in batch], line, as_json)
