@@ -14,7 +14,7 @@ from duologue.apps.translate.pieces import sentences
 from duologue.engine.memory import Memory
 from duologue.engine.scoring import scoring
 from duologue.engine.search import Finished
-from duologue.engine.trie import score_labels
+from duologue.engine.trie import score_labels_batch
 from duologue.errors import InputError
 from duologue.explain import MAX_EVIDENCE, Source, evidence, shifted
 from duologue.explain.erasure import (
@@ -212,10 +212,7 @@ def _label_scorer(runtime: Runtime, prefix: Prefix, labels: Sequence[str], chose
     forward, eos_id = runtime.forward, runtime.tokenizer.eos_id
 
     def score(memories: Iterable[Memory]) -> list[float]:
-        found = []
-        for memory in memories:
-            shares = score_labels(forward, memory, prefix.ids, label_ids, eos_id)
-            found.append(math.log(max(float(shares[chosen]), 1e-30)))
-        return found
+        found = score_labels_batch(forward, list(memories), prefix.ids, label_ids, eos_id)
+        return [math.log(max(float(share), 1e-30)) for share in found[:, chosen]]
 
     return score
