@@ -164,6 +164,7 @@ def _case(
     ids: Sequence[int],
 ) -> Case:
     runtime = model._runtime
+    ids = ids[: runtime.config.target_positions - len(prefix.ids) - 1]
     prompt = scoring(prefix.ids, prefix.forced, ids, record_attention=True)
     (look,) = runtime.engine.finish_all([(memory, prompt)])
     score = answer_scorer(runtime.engine, prefix.ids, prefix.forced, ids)

@@ -14,7 +14,7 @@ from duologue.apps.translate.pieces import sentences
 from duologue.engine.memory import Memory
 from duologue.engine.scoring import scoring
 from duologue.engine.search import Finished
-from duologue.engine.trie import score_labels
+from duologue.engine.trie import score_labels_batch
 from duologue.errors import InputError
 from duologue.explain import MAX_EVIDENCE, Source, evidence, shifted
 from duologue.explain.erasure import (
@@ -29,6 +29,7 @@ from duologue.explain.erasure import (
 )
 from duologue.runtime import Runtime, check_text
 from duologue.text.imported_template import Prefix
+from duologue.text.language import guess_language
 from duologue.text.template import label_text
 from duologue.types import Result, Span
 
@@ -76,13 +77,17 @@ def explaining(
     options  None: ErasureOptions()
 
     A translation is explained sentence by sentence where source and translation have as many, else
-    line by line, else as a whole. Of a label, what counts is its probability among all labels.
-    Raises InputError for texts, tasks, languages and labels of no use, and for what is too long.
+    line by line, else as a whole; an empty one stays as it is. Of a label, what counts is its
+    probability among all labels. Raises InputError for texts, tasks, languages and labels of no
+    use, and for what is too long.
     """
     options = options or ErasureOptions()
     check_text(text)
     result = answer if isinstance(answer, Result) else Result(answer, "stop")
-    check_text(result.text)
+    if not result.text.strip():
+        return result
+    if asked.from_ == "auto":
+        asked = replace(asked, from_=guess_language(text, runtime.config.languages))
     labels = tuple(result.probabilities) if asked.labels is None else tuple(asked.labels)
     if labels:
         return (yield from _label(runtime, text, result, replace(asked, labels=labels), options))
@@ -207,10 +212,7 @@ def _label_scorer(runtime: Runtime, prefix: Prefix, labels: Sequence[str], chose
     forward, eos_id = runtime.forward, runtime.tokenizer.eos_id
 
     def score(memories: Iterable[Memory]) -> list[float]:
-        found = []
-        for memory in memories:
-            shares = score_labels(forward, memory, prefix.ids, label_ids, eos_id)
-            found.append(math.log(max(float(shares[chosen]), 1e-30)))
-        return found
+        found = score_labels_batch(forward, list(memories), prefix.ids, label_ids, eos_id)
+        return [math.log(max(float(share), 1e-30)) for share in found[:, chosen]]
 
     return score

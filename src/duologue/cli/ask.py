@@ -10,6 +10,7 @@ import typer
 from duologue.cli.kb import BaseOption, base_folder, open_base
 from duologue.cli.options import (
     DEFAULT_MODEL,
+    ExplainOption,
     JsonOption,
     ModelOption,
     PrecisionOption,
@@ -31,6 +32,7 @@ def ask(
     model: ModelOption = DEFAULT_MODEL,
     precision: PrecisionOption = "int8",
     threads: ThreadsOption = None,
+    explain: ExplainOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Answer questions from the documents of `duologue kb`, or from stdin line by line.
@@ -43,16 +45,22 @@ def ask(
     Examples:
       duologue ask "How long is the guarantee?"
       duologue ask --json < questions.txt > answers.jsonl
+      duologue ask --explain "How long is the guarantee?"
     """
-    from duologue.cli.lines import answer
+    from duologue.cli.lines import answer, with_influence
     from duologue.storage.knowledge import KnowledgeStore
 
     with closing(KnowledgeStore(base_folder(base))) as store:
         opened = open_base(store, model, precision, threads)
+
+        def reply(text: str) -> Result:
+            result = opened.ask(text, threshold=threshold)
+            return opened.explain(text, result) if explain else result
+
         answer(
             texts,
-            lambda batch: [opened.ask(text, threshold=threshold) for text in batch],
-            _line,
+            lambda batch: [reply(text) for text in batch],
+            lambda one: with_influence(_line(one), one) if explain else _line(one),
             as_json,
         )
 

@@ -8,17 +8,19 @@ From a pipe each line is a turn or a slash command, and each is answered by one 
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from duologue.cli.lines import batches, printable, to_json, warn
+from duologue.cli.lines import batches, printable, shares, to_json, warn
 from duologue.cli.options import (
     DEFAULT_MODEL,
     JsonOption,
@@ -281,14 +283,17 @@ class Talk:
         return result if self._as_json else f"{result.text} ({result.confidence:.0%})"
 
     def _why(self, _: str) -> str:
-        """show what the last reply leaned on and how sure it is"""
+        """show what the last reply leaned on and needed, and how sure it is"""
         why = self._partner.why()
-        spans = [f'"{span.text}" ({span.score:.0%})' for span in why.evidence]
+        if self._as_json:
+            return json.dumps(asdict(why), ensure_ascii=False)
+        turns = [f", of turns {shares(why.turns)}"] if why.turns else []
         doubts = sorted(why.tokens, key=lambda token: token[1])[:NUM_DOUBTS]
         return "; ".join(
             [
                 f"confidence {why.confidence:.0%}",
-                f"leaned on {', '.join(spans) or 'nothing in particular'}",
+                f"leaned on {shares(why.evidence) or 'nothing in particular'}",
+                "".join([f"needed {shares(why.influence) or 'nothing in particular'}", *turns]),
                 "least sure of " + ", ".join(f'"{text}" ({share:.0%})' for text, share in doubts),
             ]
         )

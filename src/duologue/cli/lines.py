@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from duologue.errors import InputError
 from duologue.types import Result, Span
@@ -68,6 +68,16 @@ def answer(
                 print(line if as_json else printable(line, keep="\t"))
             warn(result, f"text {number}: ")
         sys.stdout.flush()  # whoever writes one line and waits gets its answer
+
+
+def with_influence(line: str, result: Result) -> str:
+    """A line with one more field: the spans that the result needs, and how much."""
+    return f"{line}\t{shares(result.influence)}"
+
+
+def shares(spans: Iterable[Span]) -> str:
+    """Spans with their scores, on one line."""
+    return ", ".join(f'"{" ".join(span.text.split())}" ({span.score:.0%})' for span in spans)
 
 
 def to_json(result: Result) -> str:

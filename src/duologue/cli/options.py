@@ -43,6 +43,12 @@ ThreadsOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Write one JSON object a line, with all that is known.")
 ]
+ExplainOption = Annotated[
+    bool,
+    typer.Option(
+        "--explain", help="Find out which parts of the text the answer needs: one field more."
+    ),
+]
 BeamOption = Annotated[
     int | None,
     typer.Option(

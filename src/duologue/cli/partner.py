@@ -41,7 +41,7 @@ class Partner(Protocol):
         """What was said last, by whom ever. Raises InputError if nothing was."""
 
     def why(self) -> Explanation:
-        """What the last reply leaned on. Raises InputError if there is none."""
+        """What the last reply leaned on and needed. Raises InputError if there is none."""
 
     def memory(self, _: str) -> str: ...
 
@@ -96,7 +96,7 @@ class LocalPartner:
 
     def why(self) -> Explanation:
         """See Partner."""
-        return self._conversation.why()
+        return self._conversation.why(erasure=True)
 
     def memory(self, _: str) -> str:
         """show how much is remembered, and what the last turn cost"""

@@ -92,6 +92,8 @@ class _Explained:
     confidence: float
     tokens: tuple[tuple[str, float], ...]
     evidence: tuple[Span, ...]
+    influence: tuple[Span, ...] = ()  # of servers that know the method
+    turns: tuple[Span, ...] = ()
 
 
 _INFO, _CONVERSATION, _WHOLE = TypeAdapter(_Info), TypeAdapter(_Conversation), TypeAdapter(_Whole)
@@ -198,9 +200,13 @@ class RemotePartner:
         reply = self._last_reply()
         if reply is None:
             raise InputError("there is no reply to explain yet")
-        body = {"conversation_id": self._conversation, "message_id": reply.id}
+        body = {
+            "conversation_id": self._conversation,
+            "message_id": reply.id,
+            "method": "erasure",
+        }
         told = self._client.call(_EXPLAINED, "POST", "/v1/explain", body)
-        return Explanation(told.text, told.confidence, told.tokens, told.evidence)
+        return Explanation(**vars(told))
 
     def memory(self, _: str) -> str:
         """show how much was said, and what the last turn cost"""

@@ -11,6 +11,7 @@ from duologue.cli.options import (
     DEFAULT_MODEL,
     ColumnOption,
     EncodingOption,
+    ExplainOption,
     ForceOption,
     IntoOption,
     JsonOption,
@@ -41,6 +42,7 @@ def sentiment(  # noqa: PLR0913 - the options of a command are its parameters
     sentences: Annotated[
         bool, typer.Option("--sentences", help="Judge each sentence by itself as well.")
     ] = False,
+    explain: ExplainOption = False,
     dialogue: Annotated[
         Path | None,
         typer.Option(
@@ -74,6 +76,7 @@ def sentiment(  # noqa: PLR0913 - the options of a command are its parameters
       duologue sentiment "The room was clean and quiet."
       duologue sentiment --sentences "The room was clean. Breakfast was awful."
       duologue sentiment --json < reviews.txt
+      duologue sentiment --explain "The room was clean, but breakfast was awful."
       duologue sentiment reviews.csv --column review -o judged.csv
       duologue sentiment --dialogue call.jsonl --plot call.svg
     """
@@ -88,11 +91,17 @@ def sentiment(  # noqa: PLR0913 - the options of a command are its parameters
         return
     if plot is not None:
         raise InputError("--plot draws the curve of a --dialogue")
+    if explain and output is not None:
+        raise InputError("--explain is for texts, not for files")
     loaded = open_model(model, precision, threads)
     table = TableOptions(column, output, into or "sentiment", encoding, resume, force)
     settings = {"label_set": label_set, "sentences": sentences, "precision": precision}
 
     def predict(batch: list[str]) -> list[Result]:
-        return loaded.sentiment_batch(batch, label_set=label_set, sentences=sentences)
+        found = loaded.sentiment_batch(batch, label_set=label_set, sentences=sentences)
+        if not explain:
+            return found
+        pairs = zip(batch, found, strict=True)
+        return [loaded.explain(text, result, "sentiment") for text, result in pairs]
 
     answer_or_label(texts, table, loaded, settings, predict, as_json)

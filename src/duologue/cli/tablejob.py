@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from duologue.cli.lines import answer, printable
+from duologue.cli.lines import answer, printable, with_influence
 from duologue.cli.tables import SUFFIXES, Added, CsvTable, JsonlTable, Row, table_of
 from duologue.errors import InputError
 from duologue.types import Result
@@ -107,7 +107,8 @@ def answer_or_label(
 
 def _line_of(result: Result) -> str:
     mixed = "\tmixed" if result.mixed else ""
-    return f"{result.text}\t{result.confidence:.3f}{mixed}"
+    line = f"{result.text}\t{result.confidence:.3f}{mixed}"
+    return with_influence(line, result) if result.influence else line
 
 
 def _sentences_of(result: Result) -> list[str]:

@@ -10,6 +10,7 @@ import typer
 from duologue.cli.options import (
     DEFAULT_MODEL,
     BeamOption,
+    ExplainOption,
     JsonOption,
     ModelOption,
     PrecisionOption,
@@ -18,6 +19,7 @@ from duologue.cli.options import (
     open_model,
 )
 from duologue.errors import InputError
+from duologue.types import Result
 
 
 def translate(  # noqa: PLR0913 - the options of a command are its parameters
@@ -79,6 +81,7 @@ def translate(  # noqa: PLR0913 - the options of a command are its parameters
             min=0, max=63, metavar="N", help="So many other translations of a text, after tabs."
         ),
     ] = 0,
+    explain: ExplainOption = False,
     beam: BeamOption = None,
     model: ModelOption = DEFAULT_MODEL,
     precision: PrecisionOption = "int8",
@@ -100,15 +103,18 @@ def translate(  # noqa: PLR0913 - the options of a command are its parameters
       duologue translate --to zh --from auto --memory work.tm -o chinese/ *.html
       duologue translate --to zh --beam 1 --json "Good morning."
       duologue translate --to de --glossary terms.csv < english.txt
+      duologue translate --to de --explain "Two dogs run across a field."
       duologue translate --model Helsinki-NLP/opus-mt-en-fr "Good morning."
     """
     from duologue.apps.translate import Glossary
     from duologue.cli.documents import DocumentsCall, Files, files_of, translate_files
-    from duologue.cli.lines import answer
+    from duologue.cli.lines import answer, with_influence
 
     paths = files_of(texts or [])
     if not paths and (output is not None or memory is not None or force):
         raise InputError("--output, --memory and --force are for documents: name a file")
+    if paths and explain:
+        raise InputError("--explain is for texts, not for documents")
     files = Files(paths, output, force, to) if paths else None
     terms = None if glossary is None else Glossary.read(glossary)
     loaded = open_model(model, precision, threads)
@@ -121,9 +127,16 @@ def translate(  # noqa: PLR0913 - the options of a command are its parameters
         call = DocumentsCall(from_, options, check, terms, memory, as_json)
         translate_files(loaded, files, call)
         return
-    answer(
-        texts,
-        lambda batch: loaded.translate_batch(batch, to, from_, options, check, terms),
-        lambda result: "\t".join([result.text, *(other.text for other in result.alternatives)]),
-        as_json,
-    )
+
+    def predict(batch: list[str]) -> list[Result]:
+        results = loaded.translate_batch(batch, to, from_, options, check, terms)
+        if not explain:
+            return results
+        pairs = zip(batch, results, strict=True)
+        return [loaded.explain(text, one, "translate", to, from_) for text, one in pairs]
+
+    def line(result: Result) -> str:
+        fields = "\t".join([result.text, *(other.text for other in result.alternatives)])
+        return with_influence(fields, result) if explain else fields
+
+    answer(texts, predict, line, as_json)

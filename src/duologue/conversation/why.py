@@ -22,10 +22,12 @@ class Influence:
 
     spans  see Explanation.influence
     turns  see Explanation.turns
+    turn_of_segment  for each segment the index of its turn among all turns
     """
 
     spans: tuple[Span, ...]
     turns: tuple[Span, ...]
+    turn_of_segment: tuple[int, ...]
 
 
 def influencing(
@@ -54,4 +56,5 @@ def influencing(
     ids = ids[: len(runtime.answer_ids(reply.turn.text, prefix))]
     context = Context(runtime.forward, memory, sources, alone)
     effects = yield from runtime.effects(context, prefix, ids, options)
-    return Influence(influence(effects, sources), segment_influence(effects, sources))
+    places = tuple(index for index, said in enumerate(state.said[:-1]) if said.source is not None)
+    return Influence(influence(effects, sources), segment_influence(effects, sources), places)

@@ -313,11 +313,24 @@ def test_pointing_at_a_reply_marks_the_words_that_it_leaned_on(open_page, duo_se
     page.mouse.move(5, 5)
     assert page.evaluate(marked) == []
     last_reply(page).locator(".text").hover()
-    listed = page.locator("#insight .evidence .bar-name").all_inner_texts()
+    leaned = page.locator("section[aria-labelledby=evidence-title]")
+    listed = leaned.locator(".evidence .bar-name").all_inner_texts()
     assert sorted(page.evaluate(marked)) == sorted(listed)
     assert "hotel" in listed
-    page.locator("#insight .evidence", has_text="hotel").focus()
+    leaned.locator(".evidence", has_text="hotel").focus()
     assert page.evaluate(marked) == ["hotel"]
+
+
+def test_what_a_reply_needed_is_found_out_on_request(open_page, duo_server) -> None:
+    page = open_page(duo_server)
+    say(page, "I want to book a hotel room in London.")
+    needed = page.locator("section[aria-labelledby=needed-title]")
+    expect(needed.locator(".evidence")).to_have_count(0)
+    needed.get_by_role("button", name="Find out").click()
+    expect(needed.locator(".evidence").first).to_be_visible()
+    expect(needed.get_by_role("button", name="Find out")).to_have_count(0)
+    words = "I want to book a hotel room in London."
+    assert all(word in words for word in needed.locator(".bar-name").all_inner_texts())
 
 
 def test_a_reply_tells_how_sure_it_is_and_how_fast_it_came(open_page, duo_server) -> None:

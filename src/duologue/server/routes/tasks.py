@@ -16,6 +16,7 @@ from duologue.errors import InputError
 from duologue.server import jobs, reading
 from duologue.server.errors import ApiError
 from duologue.server.held import HeldMemories
+from duologue.server.needed import needed
 from duologue.server.schemas import Body, Id, Name, OptionChanges, Text, options_of
 from duologue.server.security import Chat, ServiceDep, Translate
 from duologue.server.service import ServedModel
@@ -94,10 +95,11 @@ class ToJudge(Body):
 
 
 class ToExplain(Body):
-    """A stored reply."""
+    """A stored reply, and how it is to be explained."""
 
     conversation_id: Id
     message_id: Id
+    method: Literal["attention", "erasure"] = "attention"
 
 
 class Results(BaseModel):
@@ -107,12 +109,14 @@ class Results(BaseModel):
 
 
 class Explained(BaseModel):
-    """tokens: pieces of the text with their probabilities."""
+    """tokens: pieces of the text with their probabilities. influence, turns: by erasure."""
 
     text: str
     confidence: float
     tokens: list[tuple[str, float]]
     evidence: list[dict[str, Any]]
+    influence: list[dict[str, Any]] = []
+    turns: list[dict[str, Any]] = []
 
 
 # Documented and not checked again: the engine made them.
@@ -206,19 +210,31 @@ async def sentiment(
 
 
 @router.post("/explain")
-async def explain(service: ServiceDep, access: Chat, body: ToExplain) -> Explained:
-    """What a stored reply leaned on, and how sure each piece of it was."""
-    find = service.conversations.message
-    message = await service.stored(find, access.owner, body.conversation_id, body.message_id)
+async def explain(
+    request: Request, service: ServiceDep, access: Chat, body: ToExplain
+) -> Explained:
+    """What a stored reply leaned on, and how sure each piece of it was; by erasure, what it needed.
+
+    Erasure makes the reply likely again without parts of what was said, which takes a while.
+    """
+    where = access.owner, body.conversation_id
+    message = await service.stored(service.conversations.message, *where, body.message_id)
     result = message.result
     if message.role != "agent" or result is None:
         raise ApiError("invalid_input", "only a complete reply can be explained", "message_id")
-    return Explained(
+    explained = Explained(
         text=message.text,
         confidence=result["confidence"],
         tokens=result["tokens"],
         evidence=result["evidence"],
     )
+    if body.method == "attention":
+        return explained
+    found = await service.stored(service.conversations.get, *where)
+    path = await service.stored(service.conversations.path, *where, body.message_id)
+    work = service.in_pieces(needed(service.model(found.model), path))
+    influence = await jobs.unless_gone(request.receive, work)
+    return explained.model_copy(update=influence)
 
 
 def _prefix(served: ServedModel, memory: Memory, task: str, language: str | None) -> Prefix:

@@ -9,7 +9,9 @@ const STEPS = 5; // shades of confidence
 
 export class Insight {
   #message = null;
+  #conversation = null;
   #explained = new Map();
+  #needed = new Map(); // by erasure, for replies where somebody asked; null while it is found out
   #firstMs = new Map();
 
   /** Remembers how long the first word of a reply took, in milliseconds, as seen from here. */
@@ -20,6 +22,7 @@ export class Insight {
   /** Shows a reply, or what the panel is for. */
   show(message, conversation) {
     this.#message = message;
+    this.#conversation = conversation;
     unmark();
     this.draw();
     if (message && !this.#explained.has(message.id)) this.#explain(message, conversation);
@@ -35,6 +38,7 @@ export class Insight {
     body.replaceChildren(
       this.#confidence(message),
       evidence(message.result.evidence ?? []),
+      this.#need(message, this.#conversation),
       this.#speed(message),
     );
   }
@@ -47,6 +51,37 @@ export class Insight {
       this.#explained.set(message.id, { error });
     }
     if (this.#message === message) this.draw();
+  }
+
+  /** What the reply needed is found out only when somebody asks: it takes a while. */
+  #need({ id }, conversation) {
+    const needed = this.#needed.get(id);
+    const ask = async () => {
+      this.#needed.set(id, null);
+      this.draw();
+      const body = { conversation_id: conversation, message_id: id, method: "erasure" };
+      try {
+        this.#needed.set(id, await call("POST", "v1/explain", body));
+      } catch (error) {
+        this.#needed.set(id, { error });
+      }
+      if (this.#message?.id === id) this.draw();
+    };
+    const isOpen = this.#needed.has(id);
+    const spans = needed?.influence ?? [];
+    const note = spans.length ? t("needed_hint") : t("evidence_none");
+    return el(
+      "section",
+      { "aria-labelledby": "needed-title", "aria-busy": String(needed === null) },
+      el("h3", { id: "needed-title" }, t("needed")),
+      !isOpen && el("button", { type: "button", class: "quiet", onclick: ask }, t("needed_ask")),
+      spans.length > 0 && list(spans),
+      el(
+        "p",
+        { class: "note", role: "status" },
+        isOpen ? (needed === null ? t("needed_wait") : (needed.error?.message ?? note)) : "",
+      ),
+    );
   }
 
   #confidence({ id, text, result }) {
@@ -99,7 +134,7 @@ export class Insight {
 const shade = (probability) => Math.min(STEPS, 1 + Math.floor(probability * STEPS));
 
 /** Each span is a button: pointing at it or reaching it marks its words in the conversation. */
-function evidence(spans) {
+function list(spans) {
   const best = Math.max(...spans.map((span) => span.score), 0);
   const items = spans.map((span) =>
     el(
@@ -123,11 +158,15 @@ function evidence(spans) {
       ),
     ),
   );
+  return el("ul", { class: "evidence-list" }, ...items);
+}
+
+function evidence(spans) {
   return el(
     "section",
     { "aria-labelledby": "evidence-title" },
     el("h3", { id: "evidence-title" }, t("evidence")),
-    items.length > 0 && el("ul", { class: "evidence-list" }, ...items),
-    el("p", { class: "note" }, items.length ? t("evidence_hint") : t("evidence_none")),
+    spans.length > 0 && list(spans),
+    el("p", { class: "note" }, spans.length ? t("evidence_hint") : t("evidence_none")),
   );
 }

@@ -163,6 +163,18 @@ export const TEXTS = {
     "模型关注的地方。指向某项即可在对话中看到它。",
     "Wohin das Modell sah. Zeigen Sie darauf, um die Stelle im Gespräch zu sehen.",
   ],
+  needed: ["It needed", "必需内容", "Sie brauchte"],
+  needed_ask: ["Find out", "查明", "Herausfinden"],
+  needed_wait: [
+    "The reply is weighed again without parts of what was said …",
+    "正在逐一去掉部分对话，重新衡量回复……",
+    "Die Antwort wird ohne Teile des Gesagten neu bewertet …",
+  ],
+  needed_hint: [
+    "Without these words the reply would be less likely. The shares are of all that it would lose.",
+    "没有这些词，该回复的可能性会降低。百分比表示在全部损失中所占的份额。",
+    "Ohne diese Wörter wäre die Antwort unwahrscheinlicher. Anteile an allem, was sie verlöre.",
+  ],
   speed: ["Speed", "速度", "Tempo"],
   speed_rate: ["Tokens a second", "每秒词元数", "Tokens pro Sekunde"],
   speed_first: ["To the first word", "首词用时", "Bis zum ersten Wort"],
