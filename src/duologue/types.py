@@ -244,6 +244,9 @@ class Result:
                    an answer from documents, the probability that it is right
     probabilities  every label with its probability (they sum to 1); empty for free text
     evidence       source spans that the decoder attended to most, best first
+    influence      source spans without which the result would be less likely, best first; scores
+                   are shares of all that it would lose. Empty if it was not asked for: see
+                   Model.explain, Conversation.why and KnowledgeBase.explain
     citations      of an answer from documents: the passages that it comes from, or if it was
                    declined, the nearest ones
     declined       the documents do not say, or an assistant did not understand; `text` says so
@@ -265,6 +268,7 @@ class Result:
     command: Command | None = None
     sentences: tuple[SentenceLabel, ...] = ()
     mixed: bool = False
+    influence: tuple[Span, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON-ready values; one of these is one line of `--json`."""

@@ -2,6 +2,7 @@
 
 start     start(cell="transformer", limits={...}, **options) -> Site: a server in a thread
 site      one of these with everything as it is by default
+start_shop  start with a model that has room for passages, and with a knowledge base
 run       run(pace_s=0.0, *options, port=0) -> Process: `duologue serve` as a process
 database  what they store conversations in: a URL, or None for SQLite in their data folder
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,11 @@ import pytest
 from server_process import Process, Run
 from server_site import Json, Site, Start, start_site
 
+from duologue.checkpoint.store import Weights, save_model
+from duologue.config import ModelConfig
 from duologue.server.limits import Limits
 from duologue.server.options import ServeOptions
+from duologue.text.tokenizer import Tokenizer
 
 WITH_BOTH = ("test_access", "test_conversations", "test_load", "test_restart")
 
@@ -52,7 +57,7 @@ def start(
         telemetry: Any = None,
         **changes: Any,
     ) -> Site:
-        options = {"port": 0, "models": (str(tiny_model_folder(cell)),), "threads": 1}
+        options = {"port": 0, "models": (str(tiny_model_folder(cell)),), "threads": 1, "kb": None}
         options |= {"data": tmp_path / "data", "database": database}
         options["limits"] = Limits(**limits or {})
         sites.append(start_site(ServeOptions(**{**options, **changes}), telemetry))
@@ -66,6 +71,24 @@ def start(
 @pytest.fixture
 def site(start: Start) -> Site:
     return start()
+
+
+@pytest.fixture
+def start_shop(
+    start: Start,
+    tmp_path: Path,
+    tiny_config: Callable[..., ModelConfig],
+    tiny_weights: Callable[[ModelConfig], Weights],
+    tiny_tokenizer: Tokenizer,
+) -> Start:
+    config = replace(tiny_config(), max_positions=512)
+    folder = tmp_path / "shop"
+    save_model(folder, config, tiny_weights(config), tiny_tokenizer, "# tiny\n", "int8")
+
+    def make(**options: Any) -> Site:
+        return start(**{"models": (str(folder),), "kb": tmp_path / "kb", **options})
+
+    return make
 
 
 @pytest.fixture

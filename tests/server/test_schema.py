@@ -60,7 +60,15 @@ def guarded(
     limits = Limits(max_requests_per_minute=10**6, max_tokens=MOST, max_source_tokens=400)
     models = (str(tiny_model_folder("transformer")),)
     site = start_site(
-        ServeOptions(port=0, models=models, data=data, threads=1, cache_bytes=0, limits=limits)
+        ServeOptions(
+            port=0,
+            models=models,
+            data=data,
+            kb=data / "kb",
+            threads=1,
+            cache_bytes=0,
+            limits=limits,
+        )
     )
     yield site, secret
     site.stop()
@@ -100,12 +108,15 @@ class Things:
         memory = client.post("/v1/encode", json={"text": "hello"}).json()["memory_id"]
         model = client.get("/v1/models").json()["data"][0]["id"]
         message = said["message"]["id"]
+        shop = {"params": {"name": "shop.md"}, "content": "# Shop\n\nWe sell lamps."}
+        document = client.post("/v1/kb/documents", **shop).json()["id"]
         self._names = {
             "conversation_id": conversation,
             "message_id": message,
             "parent": said["reply"]["id"],
             "head": message,
             "memory_id": memory,
+            "document_id": document,
             "model": model,
             "name": model,
             "to": "zh",

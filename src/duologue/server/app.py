@@ -20,11 +20,13 @@ from duologue.server import errors, schemas
 from duologue.server.curves import Curves
 from duologue.server.dialogues import Dialogues
 from duologue.server.held import HeldMemories
+from duologue.server.knowledge import Knowledge
 from duologue.server.options import ServeOptions
 from duologue.server.routes import (
     conversations,
     health,
     info,
+    knowledge,
     libretranslate,
     live,
     openai,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 ROUTERS: tuple[APIRouter, ...] = (
     conversations.router,
     tasks.router,
+    knowledge.router,
     live.router,
     openai.router,
     libretranslate.router,
@@ -92,6 +95,7 @@ def make_app(
     app.state.dialogues = Dialogues(service)
     app.state.held = HeldMemories()
     app.state.curves = Curves()
+    app.state.knowledge = Knowledge(service)
     errors.install(app)
     if options.allow_origins:
         app.add_middleware(

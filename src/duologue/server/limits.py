@@ -26,6 +26,7 @@ _MAX_BUCKETS = 10_000
 @dataclass(frozen=True)
 class Limits:
     """max_body_bytes  of one request's body, and of one WebSocket frame
+    max_document_bytes  of one document that is uploaded
     max_source_tokens  of the text of a request, as the model counts
     max_texts          texts in one request
     max_tokens         of a reply that may be asked for
@@ -40,6 +41,7 @@ class Limits:
     __pydantic_config__ = STRICT
 
     max_body_bytes: int = 2**20
+    max_document_bytes: int = 32 * 2**20
     max_source_tokens: int = 16_384
     max_texts: int = 64
     max_tokens: int = 1024

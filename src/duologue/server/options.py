@@ -3,6 +3,7 @@
 ServeOptions   everything
 read_options   from a file
 data_folder    where conversations are kept unless something else is said
+kb_folder      where the documents of `duologue kb` are, if there are any
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from duologue.config import from_dict
 from duologue.config.values import STRICT, require
 from duologue.errors import ConfigError
 from duologue.server.limits import Limits
+from duologue.storage.knowledge import default_folder
 
 _MAX_FILE_BYTES = 2**20
 
@@ -29,6 +31,12 @@ def data_folder() -> Path:
     return Path(home).expanduser() / "duologue"
 
 
+def kb_folder() -> Path | None:
+    """The folder that `duologue kb` uses by itself; None if it was never used."""
+    folder = default_folder()
+    return folder if folder.is_dir() else None
+
+
 @dataclass(frozen=True)
 class ServeOptions:
     """host            address to bind to
@@ -36,6 +44,7 @@ class ServeOptions:
     models          names or folders, as for api.load; the first is used where none is asked for
     data            folder of the database and of encoded memories; made if it is not there
     database        URL of another database; None: SQLite in `data`
+    kb              folder of the knowledge base, made if it is not there; None: there is none
     cache_bytes     most that encoded memories take on disk; 0: none are kept there
     precision, threads, two_stage  see api.load
     allow_origins   of other sites whose pages may use this server, such as https://example.org
@@ -51,6 +60,7 @@ class ServeOptions:
     models: tuple[str, ...] = ("duo-s",)
     data: Path = field(default_factory=data_folder)
     database: str | None = None
+    kb: Path | None = field(default_factory=kb_folder)
     cache_bytes: int = 2**30
     precision: Precision = "int8"
     threads: int | None = None

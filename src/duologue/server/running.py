@@ -22,6 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from duologue.api import model_folder
+from duologue.apps.support import KnowledgeBase
 from duologue.checkpoint.store import load_model
 from duologue.errors import ConfigError
 from duologue.runtime import Runtime
@@ -31,6 +32,7 @@ from duologue.server.security import is_loopback
 from duologue.server.service import Service
 from duologue.storage.database import Database, open_database, sqlite_url
 from duologue.storage.keys import Keys
+from duologue.storage.knowledge import KnowledgeStore
 from duologue.storage.memory_cache import MemoryCache
 
 if TYPE_CHECKING:
@@ -55,7 +57,9 @@ def open_service(options: ServeOptions) -> Service:
         cache = None
         if options.cache_bytes:
             cache = MemoryCache(options.data / CACHE_FOLDER, options.cache_bytes)
-        return Service(_runtimes(options), database, cache, options.limits, needs_key)
+        runtimes = _runtimes(options)
+        base = None if options.kb is None else _open_base(options.kb, runtimes)
+        return Service(runtimes, database, cache, options.limits, needs_key, base)
     except BaseException:
         database.close()
         raise
@@ -76,6 +80,15 @@ def _runtimes(options: ServeOptions) -> dict[str, Runtime]:
         loaded = load_model(folder, options.precision)
         runtimes[name] = Runtime(loaded, options.threads, options.two_stage)
     return runtimes
+
+
+def _open_base(folder: Path, runtimes: Mapping[str, Runtime]) -> KnowledgeBase:
+    """Documents, for the first model that has learnt to answer, or else the first that reads."""
+    readers = [one for one in runtimes.values() if one.config.front_end != "mel"]
+    if not readers:
+        raise ConfigError("documents need a model that reads texts, and these only hear speech")
+    able = (one for one in readers if "answer" in one.config.tasks)
+    return KnowledgeBase(KnowledgeStore(folder.expanduser()), next(able, readers[0]))
 
 
 def _needs_key(keys: Keys, host: str) -> bool:

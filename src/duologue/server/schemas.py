@@ -177,11 +177,15 @@ class ModelInfo(BaseModel):
 
 
 class Info(BaseModel):
-    """The server, its models, its limits, and what this key may do."""
+    """The server, its models, its limits, and what this key may do.
+
+    documents: whether it has a knowledge base
+    """
 
     version: str
     models: list[ModelInfo]
     limits: dict[str, int | float]
+    documents: bool
     scopes: list[str]
 
 

@@ -32,6 +32,7 @@ from duologue.storage.keys import SCOPES
 from duologue.storage.keys import Scope as KeyScope
 
 LOCAL = "local"
+UPLOAD_PATH = "/v1/kb/documents"  # the one place where large bodies are taken, with a scope
 _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -145,7 +146,8 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        refused = await self._refusal(Headers(scope=scope))
+        most = self._most_bytes(scope)
+        refused = await self._refusal(Headers(scope=scope), most)
         if scope["type"] == "websocket":
             if refused is None:
                 await self._app(scope, receive, send)
@@ -166,7 +168,7 @@ class Guard:
             if refused is not None:
                 await errors.response(refused)(scope, receive, answer)
             else:
-                await self._app(scope, self._bounded(receive), answer)
+                await self._app(scope, self._bounded(receive, most), answer)
         except Exception as error:
             errors.report(error)
             if status == 0:
@@ -174,7 +176,12 @@ class Guard:
         seconds = time.perf_counter() - begun_s
         self._service.metrics.answered(*route_of(scope), status, seconds)
 
-    async def _refusal(self, headers: Headers) -> ApiError | None:
+    def _most_bytes(self, scope: Scope) -> str:
+        """The name of the limit for the body of a request."""
+        is_upload = scope["path"] == UPLOAD_PATH and scope.get("method") == "POST"
+        return "max_document_bytes" if is_upload else "max_body_bytes"
+
+    async def _refusal(self, headers: Headers, most: str) -> ApiError | None:
         """Why a request is not even looked at."""
         host = headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
@@ -194,24 +201,24 @@ class Guard:
             if not is_own:
                 return ApiError("forbidden", "this origin is not allowed (--allow-origin)")
         size = headers.get("content-length", "")
-        if size.isdecimal() and int(size) > self._service.limits.max_body_bytes:
-            return self._too_large()
+        if size.isdecimal() and int(size) > getattr(self._service.limits, most):
+            return self._too_large(most)
         return None
 
-    def _too_large(self) -> ApiError:
-        most = self._service.limits.max_body_bytes
-        return ApiError("too_large", f"the body has more than {most:,} bytes (max_body_bytes)")
+    def _too_large(self, most: str) -> ApiError:
+        num_bytes = getattr(self._service.limits, most)
+        return ApiError("too_large", f"the body has more than {num_bytes:,} bytes ({most})")
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive, most: str) -> Receive:
         """The body, as far as it is allowed to go."""
-        num_bytes = 0
+        num_bytes, most_bytes = 0, getattr(self._service.limits, most)
 
         async def bounded() -> Message:
             nonlocal num_bytes
             message = await receive()
             num_bytes += len(message.get("body", b""))
-            if num_bytes > self._service.limits.max_body_bytes:
-                raise HTTPException(413, str(self._too_large()))
+            if num_bytes > most_bytes:
+                raise HTTPException(413, str(self._too_large(most)))
             return message
 
         return bounded

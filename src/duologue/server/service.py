@@ -21,6 +21,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar, cast
 
 from duologue.api import Model
+from duologue.apps.support import KnowledgeBase
 from duologue.conversation import Reply
 from duologue.engine.engine import Engine
 from duologue.errors import (
@@ -82,6 +83,7 @@ class Service:
     runtimes   by name; the first is used where a request names none
     cache      of encoded memories on disk; None: there is none
     needs_key  whether requests must bring a key from the start on; see demands_key
+    base       documents, read by one of the models; None: there are none
     """
 
     def __init__(
@@ -91,8 +93,10 @@ class Service:
         cache: MemoryCache | None = None,
         limits: Limits | None = None,
         needs_key: bool = False,
+        base: KnowledgeBase | None = None,
     ) -> None:
         self.limits = limits or Limits()
+        self.base = base
         self._needs_key = needs_key
         self._next_look_s = 0.0
         self.conversations = Conversations(database)
@@ -156,6 +160,8 @@ class Service:
         for executor in (self._workers, self._store, self._saver):  # a later one is for the former
             await asyncio.to_thread(executor.shutdown)
         self._database.close()
+        if self.base is not None:
+            self.base.store.close()
 
     async def demands_key(self) -> bool:
         """Whether a request must bring a key.
@@ -177,6 +183,10 @@ class Service:
         if name not in self.models:
             raise NotFoundError(f"there is no such model; this server has {', '.join(self.models)}")
         return self.models[name]
+
+    def name_of(self, runtime: Runtime) -> str:
+        """The name of a model."""
+        return next(name for name, own in self._runtimes.items() if own is runtime)
 
     def reader(self, name: str | None = None) -> ServedModel:
         """The same, of a model that reads texts. Raises ApiError for one that hears."""

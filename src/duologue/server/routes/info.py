@@ -21,6 +21,7 @@ async def info(service: ServiceDep, access: AnyKey) -> Info:
         version=__version__,
         models=[_model(served) for served in service.models.values()],
         limits=asdict(service.limits),
+        documents=service.base is not None,
         scopes=sorted(access.scopes),
     )
 
