@@ -118,6 +118,23 @@ def test_each_sentence_gets_a_line_below_its_text(run_cli: RunCli, model: list[s
     assert all(line.startswith("  ") for line in below)
 
 
+def test_the_words_that_a_label_needed_are_shown_and_kept(
+    run_cli: RunCli, model: list[str], tmp_path: Path
+) -> None:
+    text = "the food was cold, and the service was slow"
+    result = json.loads(lines_of(run_cli("sentiment", *model, "--json", "--explain", text))[0])
+    assert result["influence"]
+    _, *below = lines_of(run_cli("sentiment", *model, "--explain", text))
+    assert below[0].startswith("  because of\t")
+    assert result["influence"][0]["text"] in below[0]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": text}), encoding="utf-8")
+    run_cli("sentiment", *model, "--explain", "a.jsonl", "-o", "b.jsonl")
+    kept = json.loads((tmp_path / "b.jsonl").read_text(encoding="utf-8"))["sentiment"]
+    assert [span["text"] for span in kept["influence"]] == [
+        span["text"] for span in result["influence"]
+    ]
+
+
 @pytest.mark.parametrize("is_one_line", [True, False])
 def test_a_dialogue_is_drawn_with_a_line_for_each_speaker(
     run_cli: RunCli, model: list[str], tmp_path: Path, is_one_line: bool

@@ -15,9 +15,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from duologue.apps.labels import classifying, finished
+from duologue.apps.labels import classifying
 from duologue.apps.sentiment import LABELS, choice
 from duologue.errors import InputError
+from duologue.explain.erasure import finished
 from duologue.runtime import Runtime
 from duologue.types import Turn
 

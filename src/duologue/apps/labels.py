@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from duologue.engine.trie import score_labels_batch
 from duologue.errors import EngineError, InputError
 from duologue.evaluation.calibration import tempered
 from duologue.explain import evidence, shifted
+from duologue.explain.erasure import finished
 from duologue.runtime import Reading, Runtime, check_text
 from duologue.text.template import label_text
 from duologue.types import Checks, Options, Result
@@ -28,7 +28,6 @@ from duologue.types import Checks, Options, Result
 MAX_LABELS = 1000
 BATCH_TEXTS = 16  # whose memories are held at the same time
 _ONE_TOKEN = Options(max_tokens=1)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,16 +55,6 @@ def classify_batch(
     the text. Raises InputError for texts, tasks and labels of no use.
     """
     return finished(classifying(runtime, texts, choice, has_evidence))
-
-
-def finished(pieces: Generator[None, None, T]) -> T:
-    """What a generator returns that yields between pieces of its work."""
-    while True:
-        try:
-            next(pieces)
-        except StopIteration as end:
-            value: T = end.value
-            return value
 
 
 def classifying(

@@ -16,11 +16,12 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 from duologue.apps.batch import check_texts
-from duologue.apps.labels import Choice, classify_batch, classifying, finished
+from duologue.apps.labels import Choice, classify_batch, classifying
 from duologue.apps.translate.pieces import sentences as sentences_of
 from duologue.apps.translate.repair import total
 from duologue.config import ModelConfig
 from duologue.errors import InputError
+from duologue.explain.erasure import finished
 from duologue.runtime import Runtime
 from duologue.types import Result, SentenceLabel, Span
 
