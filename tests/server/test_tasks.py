@@ -219,3 +219,18 @@ def test_nothing_of_a_memory_is_left_behind(site: Site) -> None:
     client.post("/v1/sentiment", json={"text": HELLO})
     site.wait_for_replies()
     assert pool.used_bytes == 0
+
+
+def test_sentences_and_label_sets_are_judged_as_in_python(site: Site) -> None:
+    client, model = site.client(), site.served.model
+    text = "The food was cold. this film was great!"
+    body = {"text": text, "sentences": True, "label_set": "sentiment3"}
+    answer = client.post("/v1/sentiment", json=body).json()
+    expected = model.sentiment(text, label_set="sentiment3", sentences=True).to_dict()
+    assert answer["mixed"] == expected["mixed"]
+    for found, wanted in zip(answer["sentences"], expected["sentences"], strict=True):
+        assert found["span"]["text"] == wanted["span"]["text"]
+        assert found["probabilities"] == pytest.approx(wanted["probabilities"], abs=1e-5)
+    refused = client.post("/v1/sentiment", json={"text": text, "label_set": "x"})
+    problem = error_of(refused, 400, "invalid_input")["message"]
+    assert "unknown label set 'x'; there are bank" in problem

@@ -184,13 +184,16 @@ class Model:
         labels: Sequence[str] | None = None,
         label_set: str | None = None,
         sentences: bool = False,
+        explain: bool = False,
     ) -> Result:
         """The likelier of "negative" and "positive", or of other labels, with probabilities.
 
         label_set  name of a set instead: one of `config.label_sets`, or of apps.sentiment
         sentences  judge each sentence as well, and say whether they disagree: Result.mixed
+        explain    find the words without which the label would be less likely: Result.influence
         """
-        return self.sentiment_batch([text], labels, label_set, sentences)[0]
+        result = self.sentiment_batch([text], labels, label_set, sentences)[0]
+        return self.explain(text, result, "sentiment") if explain else result
 
     def sentiment_batch(
         self,

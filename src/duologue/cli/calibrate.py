@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from duologue.cli.options import (
@@ -129,6 +128,8 @@ def _judged(
     runtime: Runtime, choice: Choice, cases: list[tuple[Case, int]]
 ) -> tuple[Floats, list[int]]:
     """Probabilities [num_rows, num_labels], and the right labels."""
+    import numpy as np
+
     from duologue.apps.labels import BATCH_TEXTS, classify_batch
     from duologue.cli.options import progress_bar
 

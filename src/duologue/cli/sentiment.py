@@ -67,7 +67,8 @@ def sentiment(  # noqa: PLR0913 - the options of a command are its parameters
 
     Each text gives one line: the label, a tab, its probability. --json gives the probability of
     every label. An empty line stays an empty line. --sentences adds a line for each sentence,
-    after two blanks, and says "mixed" where they disagree. A file in CSV, TSV or JSONL needs -o,
+    after two blanks, and says "mixed" where they disagree; --explain one with the words that the
+    label needed most. A file in CSV, TSV or JSONL needs -o,
     which gets all its rows and columns with the labels beside them; --resume goes on after a stop.
     A dialogue has a turn on each line, {"role": "user", "text": ...}, or one line with "turns".
 
@@ -84,8 +85,9 @@ def sentiment(  # noqa: PLR0913 - the options of a command are its parameters
     from duologue.cli.tablejob import TableOptions, answer_or_label
 
     if dialogue is not None:
-        if texts or output is not None or sentences:
-            raise InputError("--dialogue is judged alone, without texts, -o and --sentences")
+        if texts or output is not None or sentences or explain:
+            problem = "--dialogue is judged alone, without texts, -o, --sentences and --explain"
+            raise InputError(problem)
         call = CurveCall(dialogue, label_set, plot, as_json)
         draw_curve(call, lambda: open_model(model, precision, threads))
         return
@@ -95,13 +97,14 @@ def sentiment(  # noqa: PLR0913 - the options of a command are its parameters
         raise InputError("--explain is for texts, not for files")
     loaded = open_model(model, precision, threads)
     table = TableOptions(column, output, into or "sentiment", encoding, resume, force)
-    settings = {"label_set": label_set, "sentences": sentences, "precision": precision}
+    asked = {"label_set": label_set, "sentences": sentences, "explain": explain}
 
     def predict(batch: list[str]) -> list[Result]:
-        found = loaded.sentiment_batch(batch, label_set=label_set, sentences=sentences)
+        results = loaded.sentiment_batch(batch, label_set=label_set, sentences=sentences)
         if not explain:
-            return found
-        pairs = zip(batch, found, strict=True)
+            return results
+        pairs = zip(batch, results, strict=True)
         return [loaded.explain(text, result, "sentiment") for text, result in pairs]
 
+    settings = asked | {"precision": precision}
     answer_or_label(texts, table, loaded, settings, predict, as_json)

@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -102,7 +102,7 @@ def answer_or_label(
     elif options.output is not None or options.resume or options.force:
         raise InputError(f"-o, --resume and --force need one file, in {', '.join(SUFFIXES)}")
     else:
-        answer(texts, predict, _line_of, as_json, _sentences_of)
+        answer(texts, predict, _line_of, as_json, _below)
 
 
 def _line_of(result: Result) -> str:
@@ -111,11 +111,14 @@ def _line_of(result: Result) -> str:
     return with_influence(line, result) if result.influence else line
 
 
-def _sentences_of(result: Result) -> list[str]:
-    return [
+def _below(result: Result) -> list[str]:
+    """Lines for the sentences, and for what the label needed most, if these were asked for."""
+    lines = [
         f"  {one.label}\t{one.span.score:.3f}\t{printable(one.span.text)}"
         for one in result.sentences
     ]
+    needed = [f"{printable(span.text)} ({span.score:.2f})" for span in result.influence]
+    return [*lines, f"  because of\t{', '.join(needed)}"] if needed else lines
 
 
 def is_table(texts: Sequence[str] | None) -> bool:
@@ -178,8 +181,10 @@ def _added(result: Result) -> Added:
         "probabilities": result.probabilities,
     }
     if result.sentences:
-        whole = result.to_dict()
-        details |= {"mixed": result.mixed, "sentences": whole["sentences"]}
+        sentences = [asdict(one) for one in result.sentences]
+        details |= {"mixed": result.mixed, "sentences": sentences}
+    if result.influence:
+        details["influence"] = [asdict(span) for span in result.influence]
     if spans := result.checks.source_truncated:
         details["unread_chars"] = sum(span.end - span.start for span in spans)
     return Added(result.text, result.confidence, details)

@@ -126,9 +126,10 @@ class CsvTable:
         return record[: -len(self._added)] == row.written
 
     def _line(self, cells: tuple[str, ...]) -> str:
-        made = io.StringIO()
-        csv.writer(made, delimiter=self._delimiter, lineterminator="\n").writerow(cells)
-        return made.getvalue()
+        made = io.StringIO(newline="")
+        # A writer quotes cells with the characters that end a line: both of them, whatever we use.
+        csv.writer(made, delimiter=self._delimiter, lineterminator="\r\n").writerow(cells)
+        return made.getvalue().removesuffix("\r\n") + "\n"
 
 
 class JsonlTable:

@@ -354,3 +354,41 @@ def test_the_panel_shows_an_earlier_reply_when_asked_why(open_page, duo_server) 
     first = page.locator(".message.agent").first
     first.get_by_role("button", name="Why this reply?").click()
     expect(page.locator("#insight .pieces")).to_have_text(first.locator(".text").inner_text())
+
+
+# --- the sentiment of a conversation -----------------------------------------------------------
+
+
+def test_the_sentiment_of_both_sides_is_drawn_and_said_in_words(open_page, duo_server) -> None:
+    page = open_page(duo_server)
+    say(page, "My order never came, this is awful.")
+    curve = page.locator("#insight .curve")
+    expect(curve.locator("circle")).to_have_count(2)
+    expect(curve.locator("li").first).to_contain_text("You: last negative")
+    say(page, "Great, that was wonderful, thank you!")
+    expect(curve.locator("circle")).to_have_count(4)
+    expect(curve.locator("li").first).to_contain_text("You: last positive")
+    drawing = page.get_by_role("img", name=re.compile("You: last positive.*Replies: last"))
+    expect(drawing).to_be_visible()
+    heights = [
+        float(height)
+        for height in curve.locator(".user circle").evaluate_all(
+            "dots => dots.map((dot) => dot.getAttribute('cy'))"
+        )
+    ]
+    assert heights[0] > heights[1]  # what is better is drawn further up
+    page.reload()
+    expect(curve.locator("circle")).to_have_count(4)
+    page.click("#new")
+    expect(curve).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"), [("de-DE", "Sie: zuletzt negativ"), ("zh-CN", "您：最近为消极")]
+)
+def test_the_sentiment_is_said_in_the_language_of_the_page(
+    open_page, duo_server, locale: str, words: str
+) -> None:
+    page = open_page(duo_server, locale=locale)
+    say(page, "My order never came, this is awful.")
+    expect(page.locator("#insight .curve li").first).to_contain_text(words)

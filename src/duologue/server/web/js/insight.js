@@ -1,6 +1,7 @@
 // The side panel of a reply: how sure it is, what it leaned on, how fast it came.
 
 import { call } from "./api.js";
+import { curveSection } from "./curve.js";
 import { bar, byId, el } from "./dom.js";
 import { mark, reveal, unmark } from "./evidence.js";
 import { duration, number, percent, t } from "./i18n.js";
@@ -13,6 +14,7 @@ export class Insight {
   #explained = new Map();
   #needed = new Map(); // by erasure, for replies where somebody asked; null while it is found out
   #firstMs = new Map();
+  #curve = { conversation: null, points: [] };
 
   /** Remembers how long the first word of a reply took, in milliseconds, as seen from here. */
   timed(id, milliseconds) {
@@ -23,8 +25,12 @@ export class Insight {
   show(message, conversation) {
     this.#message = message;
     this.#conversation = conversation;
+    if (this.#curve.conversation !== (conversation ?? null)) {
+      this.#curve = { conversation: conversation ?? null, points: [] };
+    }
     unmark();
     this.draw();
+    if (message) this.#judge(conversation);
     if (message && !this.#explained.has(message.id)) this.#explain(message, conversation);
   }
 
@@ -35,12 +41,35 @@ export class Insight {
       body.replaceChildren(el("p", { class: "note" }, t("about_none")));
       return;
     }
-    body.replaceChildren(
+    const sections = [
       this.#confidence(message),
       evidence(message.result.evidence ?? []),
       this.#need(message, this.#conversation),
+      this.#curve.points.length > 0 && curveSection(this.#curve.points),
       this.#speed(message),
-    );
+    ];
+    body.replaceChildren(...sections.filter(Boolean));
+  }
+
+  /** Asks for the curve of a conversation; a model that cannot judge has none. */
+  async #judge(conversation) {
+    try {
+      const { points } = await call("GET", `v1/conversations/${conversation}/sentiment`);
+      if (this.#curve.conversation !== conversation) return; // the reader went on
+      this.#curve.points = points;
+      this.#drawCurve();
+    } catch {
+      // The panel has more to say than this.
+    }
+  }
+
+  /** Leaves the rest of the panel, and with it the focus, where it is. */
+  #drawCurve() {
+    const body = byId("insight-body");
+    const section = body.querySelector("section.curve");
+    const fresh = curveSection(this.#curve.points);
+    if (section) section.replaceWith(fresh);
+    else if (this.#message?.result && this.#curve.points.length) body.lastElementChild.before(fresh);
   }
 
   async #explain(message, conversation) {

@@ -181,6 +181,19 @@ export const TEXTS = {
   speed_whole: ["Made in", "生成用时", "Gemacht in"],
   speed_read: ["Read / reused", "读取 / 复用", "Gelesen / wiederverwendet"],
   tokens: ["{count} tokens", "{count} 个词元", "{count} Tokens"],
+  curve_title: ["Sentiment over the conversation", "对话中的情感变化", "Stimmung im Gespräch"],
+  curve_user: ["You", "您", "Sie"],
+  curve_agent: ["Replies", "回复", "Antworten"],
+  curve_words: [
+    "{who}: last {label}, running value {level}, {count} judged.",
+    "{who}：最近为{label}，累计值 {level}，已判断 {count} 条。",
+    "{who}: zuletzt {label}, laufender Wert {level}, {count} beurteilt.",
+  ],
+  curve_hint: [
+    "From −1, negative, to +1, positive. A dot is one message by itself, the line the running value.",
+    "从 −1（消极）到 +1（积极）。点表示单条消息，线表示累计值。",
+    "Von −1, negativ, bis +1, positiv. Ein Punkt ist eine Nachricht für sich, die Linie der laufende Wert.",
+  ],
   // the translator
   from_language: ["Language of the text", "原文语言", "Sprache des Textes"],
   to_language: ["Language of the translation", "译文语言", "Sprache der Übersetzung"],
