@@ -10,7 +10,8 @@ declined texts as wrong. `oracle` is the slot F1 where the intent is told.
 Out of scope: clinc150 has texts that are none of its intents. The thresholds of understand.py are
 those that its validation part and that of the other sets bear; --split valid shows it.
 
-Writes benchmarks/results/assistant.json. --quick takes few rows and writes nothing.
+Writes benchmarks/results/assistant.json, where rows of other sets and models stay. --quick takes
+few rows and writes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from report import surroundings, write
+from report import RESULTS, surroundings, write
 
 import duologue
 from duologue.apps.assistant.declaration import Declaration, Example, Intent, Slot
@@ -197,6 +198,26 @@ def line(result: dict[str, Any]) -> str:
     )
 
 
+def earlier() -> list[dict[str, Any]]:
+    """The rows of results/assistant.json, if there is one."""
+    path = RESULTS / "assistant.json"
+    found: list[dict[str, Any]] = []
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return found
+
+
+def joined(
+    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """All rows; of one model, set and number of examples the newer one."""
+    rows_by_key = {
+        (row["model"], row["set"], str(row["examples_per_intent"])): row
+        for row in (*before, *after)
+    }
+    return [rows_by_key[key] for key in sorted(rows_by_key)]
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -207,15 +228,13 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=("valid", "test"))
     parser.add_argument("--quick", action="store_true", help="20 test rows; writes nothing")
     arguments = parser.parse_args()
+    place = surroundings(("numpy", "duologue"))
     results = []
     for result in measured(arguments):
         print(line(result), flush=True)
-        results.append(result)
+        results.append({**result, "model": arguments.model, "commit": place["commit"]})
     if not arguments.quick and arguments.split == "test":
-        write(
-            "assistant",
-            {**surroundings(("numpy", "duologue")), "model": arguments.model, "results": results},
-        )
+        write("assistant", {**place, "results": joined(earlier(), results)})
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ import duologue
 from duologue.api import Model
 from duologue.apps.batch import Ended, advance, run_plan
 from duologue.apps.translate import split, translation
-from duologue.apps.translate.pieces import sentences
+from duologue.apps.translate.pieces import num_words, sentences
+from duologue.apps.translate.signs import repeats
 from duologue.engine.rules import Only
 from duologue.evaluation import metrics
 from duologue.types import Checks, Options, Result
@@ -52,7 +53,6 @@ SETS = (
     ("news_enzh", "en-zh"),
     ("news_enzh", "zh-en"),
 )
-RECOVERED = 0.5  # of the chrF that a fault cost, for a repair
 
 
 # --- check ---------------------------------------------------------------------------------------
@@ -109,13 +109,17 @@ def _share(flags: Sequence[bool]) -> float:
 def repair_table(model: Model, all_items: Sequence[Item], random_: random.Random) -> dict[str, Any]:
     """What becomes of the model's own translations after a fault was planted in them."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    texts: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for item in all_items:
         from_, to = item.languages
         own = [r.text for r in model.translate_batch(item.source, to, from_, check=False)]
         for kind in ("clean", *KINDS):
             case = plant(item, kind, own, random_)
             result = sabotaged(model, case)
-            found[kind][item.set].append(_outcome(case, result, plant(item, "clean", own, random_)))
+            clean = plant(item, "clean", own, random_)
+            found[kind][item.set].append(_outcome(case, result, clean))
+            reference = plant(item, "clean", item.target, random_).text
+            texts[kind].append((case.text, result.text, reference))
     table = {}
     for kind, by_set in found.items():
         outcomes = [outcome for some in by_set.values() for outcome in some]
@@ -125,8 +129,14 @@ def repair_table(model: Model, all_items: Sequence[Item], random_: random.Random
             "by_set": {
                 name: _share([o != "neither" for o in some]) for name, some in by_set.items()
             },
+            "chrf_before": _chrf([(before, wanted) for before, _, wanted in texts[kind]]),
+            "chrf_after": _chrf([(after, wanted) for _, after, wanted in texts[kind]]),
         }
     return table
+
+
+def _chrf(pairs: Sequence[tuple[str, str]]) -> float:
+    return round(metrics.chrf(*map(list, zip(*pairs, strict=True))).value, 2)
 
 
 def sabotaged(model: Model, case: Case) -> Result:
@@ -150,10 +160,24 @@ def _outcome(case: Case, result: Result, clean: Case) -> str:
     if case.kind == "clean":
         same = result.text == case.text
         return "flagged" if is_flagged(result.checks) else "kept" if same else "changed"
-    before, after = (metrics.chrf([text], [clean.text]).value for text in (case.text, result.text))
-    if after - before >= RECOVERED * (100 - before) and result.text != case.text:
-        return "repaired"
+    if result.text != case.text and is_gone(case, result.text, clean.text):
+        return "repaired, flagged" if is_flagged(result.checks) else "repaired"
     return "flagged" if is_flagged(result.checks) else "neither"
+
+
+def is_gone(case: Case, text: str, clean: str) -> bool:
+    """Whether a planted fault is not in a text any more, without asking the check again.
+
+    What was said twice is not; what is not of this text is not there; and of the words that were
+    lost more than half are back.
+    """
+    if case.kind == "repeat":
+        return not repeats(case.source_text, text)
+    if case.kind == "swap" and case.item.other.rstrip(".,。，!?！？ ") in text:
+        return False
+    lost = num_words(clean) - min(num_words(case.text), num_words(clean))
+    least = num_words(clean) - lost / 2 if case.kind != "swap" else 0.8 * num_words(clean)
+    return num_words(text) >= least
 
 
 # --- scores --------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from duologue.apps.translate.repair import Draft, Task, comparison
 
 FALSE_FLAGS_GOAL = 0.05
 _SHARE = 0.4  # of the false flags that may be, for each side; ends and repetitions have the rest
+_MARGIN = 0.6  # of log-odds: texts that were not fitted on are flagged more often
 _KINDS = ("clean", "delete", "swap", "truncate")
 _SIDES = ("UNCOVERED", "INVENTED")
 
@@ -61,12 +62,13 @@ def _measured(model: Model, case: Case) -> list[_Measured]:
     task = Task(model._runtime, to, from_, prefix, model.options("translate"))
     one = comparison(task, Draft(case.source_text, case.text))
     assert one is not None
-    belongs, end = one.measures(run_plan(model._runtime, asked_once(one.asks())))
+    measures = one.measures(run_plan(model._runtime, asked_once(one.asks())))
     found = []
     for side, bad in enumerate((case.bad_source, case.bad_target)):
         labels = [_label(bounds, bad) for bounds in one.parts[side]]
-        features = one.features(belongs, side)
-        found.append(_Measured(case, side, one.regime(side), features, labels, end))
+        features = one.features(measures, side)
+        regime, end = one.regime(side), measures.end_logprob
+        found.append(_Measured(case, side, regime, features, labels, end))
     return found
 
 
@@ -98,7 +100,7 @@ def _weights(name: str, measured: Sequence[_Measured]) -> None:
         odds[one.case.kind].append(float((one.features @ by[:-1] + by[-1]).max()))
     least = float(np.quantile(odds["clean"], 1 - FALSE_FLAGS_GOAL * _SHARE))
     for by in weights:
-        print(name, [*by[:-1].round(2).tolist(), round(float(by[-1]) - least, 2)])
+        print(name, [*by[:-1].round(2).tolist(), round(float(by[-1]) - least - _MARGIN, 2)])
     for kind, values in odds.items():
         print(f"  {kind}: {np.mean(np.array(values) > least):.3f} of {len(values)}")
 

@@ -60,11 +60,12 @@ def terms_of(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         # Of equals the longer: part of a Chinese word goes with the same words as all of it.
         for known, mine, other in ((best_of[0], a, b), (best_of[1], b, a)):
             known[mine] = max(known.get(mine, (0.0, 0, "")), (value, len(other), other))
-    return sorted(
-        (a, b)
-        for (a, b), value in dice.items()
-        if value >= LEAST_DICE and best_of[0][a][2] == b and best_of[1][b][2] == a
-    )
+    found: dict[str, tuple[float, str, str]] = {}
+    for (a, b), value in dice.items():
+        if value >= LEAST_DICE and best_of[0][a][2] == b and best_of[1][b][2] == a:
+            key = a.casefold()  # of terms that only case tells apart the surer one
+            found[key] = max(found.get(key, (0.0, "", "")), (value, a, b))
+    return sorted((a, b) for _, a, b in found.values())
 
 
 def _units(text: str) -> set[str]:

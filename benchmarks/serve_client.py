@@ -10,6 +10,7 @@ of an answer, so that the clients take little of the processor that they share w
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import socket
@@ -192,6 +193,7 @@ async def ask_all(
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     plan = json.load(sys.stdin)
     users = [[Request(**request) for request in requests] for requests in plan["users"]]
     before_s = time.process_time()

@@ -10,6 +10,7 @@ count}, "refused": count, "failed": [problem]}; refused is whoever was told 429 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import random
@@ -193,5 +194,10 @@ async def visit(plan: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     json.dump(asyncio.run(visit(json.load(sys.stdin))), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -107,11 +107,8 @@ def main() -> None:
     for problem in found["failed"][:10]:
         log(problem)
     log(f"left: {remains}")
-    report.extra = {
-        **found,
-        "left": remains,
-        "megabytes": [[round(x, 2) for x in s] for s in samples],
-    }
+    report.extra = {**found, "left": remains}
+    report.extra["megabytes"] = [[round(value, 1) for value in one] for one in samples[::15]]
     report.extra["first_mb"], report.extra["last_mb"] = samples[0][1], samples[-1][1]
     report.goals["S6"] = max(0.0, slope(samples, seconds))
     report.goals["S6l"] = float(len(found["failed"]) + len(remains))

@@ -12,6 +12,7 @@ Each key sends the draft as it stands, with a wish for its translation and its s
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import sys
@@ -145,6 +146,7 @@ async def _post(port: int, text: str, conversation: str) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     plan = json.load(sys.stdin)
     work = type_all(plan) if "typists" in plan else send_all(plan)
     json.dump(asyncio.run(work), sys.stdout)

@@ -224,6 +224,19 @@ class Citation:
 
 
 @dataclass(frozen=True)
+class SentenceLabel:
+    """One sentence of a text that was judged, by itself.
+
+    span           where it stands; its score is the probability of the label
+    probabilities  every label with its probability
+    """
+
+    span: Span
+    label: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished reply, translation or label, with what a program needs to judge it.
 
@@ -231,10 +244,15 @@ class Result:
                    an answer from documents, the probability that it is right
     probabilities  every label with its probability (they sum to 1); empty for free text
     evidence       source spans that the decoder attended to most, best first
+    influence      source spans without which the result would be less likely, best first; scores
+                   are shares of all that it would lose. Empty if it was not asked for: see
+                   Model.explain, Conversation.why and KnowledgeBase.explain
     citations      of an answer from documents: the passages that it comes from, or if it was
                    declined, the nearest ones
     declined       the documents do not say, or an assistant did not understand; `text` says so
     command        what an assistant made of the text; None elsewhere, and if nothing fitted
+    sentences      of a label: each sentence judged by itself, if that was asked for
+    mixed          sentences of the text say clearly different things; see apps.sentiment
     """
 
     text: str
@@ -248,6 +266,9 @@ class Result:
     citations: tuple[Citation, ...] = ()
     declined: bool = False
     command: Command | None = None
+    sentences: tuple[SentenceLabel, ...] = ()
+    mixed: bool = False
+    influence: tuple[Span, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON-ready values; one of these is one line of `--json`."""

@@ -78,9 +78,9 @@ class Gate:
         """Until a step waits at the gate."""
         self._wait(lambda: self._allowed == 0 and self._num_waiting > 0)
 
-    def wait_until_aborted(self) -> None:
-        """Until the engine was told to end a request, since this was asked last."""
-        self._wait(lambda: self._num_aborts > 0)
+    def wait_until_aborted(self, times: int = 1) -> None:
+        """Until the engine was told so often to end a request, since this was asked last."""
+        self._wait(lambda: self._num_aborts >= times)
         self._num_aborts = 0
 
     def _wait(self, condition: Callable[[], bool]) -> None:

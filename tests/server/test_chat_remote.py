@@ -16,6 +16,7 @@ from server_process import Run
 from server_site import SHORT, Site, Start, begin, say, shown, texts
 
 from duologue.cli import invoke
+from duologue.cli.lines import printable
 
 KEPT = re.compile(r"kept as (conv_[\w-]+)")
 SHORT_REPLIES = ("--max-tokens", "9")
@@ -121,7 +122,7 @@ def test_what_others_say_in_the_conversation_counts(site: Site, run_cli: RunCli)
     lines = lines_of(run_cli(*chat(site.url, *options), stdin=typed("/memory", "/translate zh")))
     assert lines[0].startswith("2 turns said")
     translated = client.post("/v1/translate", json={"text": replied, "to": "zh"}).json()["text"]
-    assert lines[1] == " ".join(translated.split("\n"))
+    assert lines[1] == printable(" ".join(translated.split("\n")))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from server_site import LONG, Site, Start, begin, error_of, events, say, shown, streaming, texts
 
-from duologue import explain
+from duologue.explain import attention
 
 # --- conversations -------------------------------------------------------------------------------
 
@@ -99,7 +99,7 @@ def test_a_reply_is_that_of_the_same_conversation_without_a_server(start: Start,
 def test_evidence_names_the_message_that_it_stands_in(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(explain, "_MIN_SHARE", 1.0)  # a random model looks everywhere
+    monkeypatch.setattr(attention, "_MIN_SHARE", 1.0)  # a random model looks everywhere
     client = site.client()
     conversation = begin(client)
     found = []

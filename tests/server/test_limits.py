@@ -87,8 +87,7 @@ def test_a_reply_that_takes_too_long_is_ended_and_kept(start: Start) -> None:
         site.gate.wait_until_used_up()
         with streaming(client, conversation, "hello") as stream:
             next(stream)
-            site.gate.wait_until_aborted()
-            site.gate.wait_until_aborted()
+            site.gate.wait_until_aborted(times=2)
             site.gate.open()
             ((name, data),) = stream
     assert (name, data["error"]["code"]) == ("failed", "timeout")

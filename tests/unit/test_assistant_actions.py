@@ -268,7 +268,15 @@ def test_no_sum_takes_long_or_fails_in_another_way(text: str) -> None:
 
 
 def test_nesting_cannot_exhaust_the_stack() -> None:
-    assert calculate("(" * 5000 + "1", "en") is None
+    assert calculate("(" * 90 + "1", "en") == 1
+    with pytest.raises(InputError, match="too long"):
+        calculate("(" * 5000 + "1", "en")
+
+
+def test_a_long_sum_is_refused_and_not_cut() -> None:
+    assert calculate("1" + "+1" * 40, "en") == 41
+    with pytest.raises(InputError, match="too long"):
+        calculate("1" + "+1" * 400, "en")
 
 
 # --- values as they are said ---------------------------------------------------------------------

@@ -24,8 +24,8 @@ from duologue.apps.batch import (
     scores_of,
 )
 from duologue.apps.translate import coverage, repair, translation
-from duologue.apps.translate.coverage import Comparison, plain_report
-from duologue.apps.translate.pieces import clauses, num_words, sentences
+from duologue.apps.translate.coverage import Comparison, Report, plain_report
+from duologue.apps.translate.pieces import clauses, num_words, sentences, starts
 from duologue.apps.translate.repair import Draft, Task, drafted, repaired, reported
 from duologue.apps.translate.signs import Look, repeats, signs
 from duologue.engine.memory import Memory
@@ -36,7 +36,7 @@ from duologue.text.language import is_foreign
 from duologue.types import Options, Usage
 
 GREEDY = Options(max_tokens=8)
-EVERYTHING = (coverage.Weights(0, 0, 0, 0, 100.0),) * 3
+EVERYTHING = (coverage.Weights(0, 0, 0, 0, 0, 100.0),) * 3
 PARTS = st.lists(
     st.sampled_from(
         [
@@ -141,6 +141,7 @@ def test_repeated_stretches_are_in_the_text_in_order_and_apart(text: str) -> Non
         ("Das Haus ist groß und der Garten nicht.", "en", True),
         ("Das Haus ist groß und der Garten nicht.", "de", False),
         ("Tom", "de", False),
+        ("der Tom", "en", False),
         ("Berlin, Paris, London", "zh", False),
         ("the train leaves at nine", "zh", True),
         ("火车九点出发。", "en", True),
@@ -159,6 +160,7 @@ def test_only_what_is_plainly_another_language_is_called_so(
     ("source", "translation"),
     [
         ("A man sleeps. A dog runs in the park.", "Ein Mann schläft."),
+        ("A man sleeps. A dog runs in the park.", "Ein Mann schläft und ein Hund rennt im Park."),
         ("A man sleeps in a green room.", "Ein Mann."),
         ("A man sleeps.", "Ein Mann schläft und ein großer Hund rennt durch den Park."),
         ("There are 12 dogs here.", "Es gibt 11 Hunde hier."),
@@ -239,8 +241,8 @@ def test_parts_belong_together_as_two_scores_say(task: Task) -> None:
     source, translation = "hello how are you, what time is it", "你好今天天气，火车几点出发。"
     back = runtime.template.prefix("translate", None, "en")
     one = Comparison(runtime, source, translation, ("en", "zh"), (task.prefix, back))
-    measured, end = one.measures(run_plan(runtime, answers_of(one.asks())))
-    assert measured.shape == (2, 2)
+    measures = one.measures(run_plan(runtime, answers_of(one.asks())))
+    assert measures.belongs.shape == (2, 2)
 
     def logprobs(read: str | None, prefix, said: str) -> np.ndarray:
         ids = runtime.tokenizer.encode(said)
@@ -256,8 +258,18 @@ def test_parts_belong_together_as_two_scores_say(task: Task) -> None:
         for j, their in enumerate(theirs):
             there = logprobs(our, task.prefix, their) - logprobs(None, task.prefix, their)
             again = logprobs(their, back, our) - logprobs(None, back, our)
-            assert measured[i, j] == pytest.approx(there[:-1].mean() + again[:-1].mean(), abs=1e-4)
-    assert end == pytest.approx(logprobs(source, task.prefix, translation)[-1], abs=1e-4)
+            assert measures.belongs[i, j] == pytest.approx(
+                there[:-1].mean() + again[:-1].mean(), abs=1e-4
+            )
+    forward = logprobs(source, task.prefix, translation)
+    assert measures.end_logprob == pytest.approx(forward[-1], abs=1e-4)
+    for side, (texts, way) in enumerate(((ours, task.prefix), (theirs, back))):
+        whole, said = (source, translation) if side == 0 else (translation, source)
+        for part, text in enumerate(texts):
+            without = whole.replace(text, "").strip()
+            gain = logprobs(whole, way, said).sum() - logprobs(without, way, said).sum()
+            expected = gain / len(runtime.tokenizer.encode(text))
+            assert measures.needed[side][part] == pytest.approx(expected, abs=1e-4)
 
 
 def test_many_parts_are_compared_with_those_at_about_the_same_place(task: Task) -> None:
@@ -267,15 +279,17 @@ def test_many_parts_are_compared_with_those_at_about_the_same_place(task: Task) 
     one = Comparison(task.runtime, source, translation, ("en", "zh"), (task.prefix, back))
     assert [len(bounds) for bounds in one.parts] == [20, 20]
     asks = one.asks()
-    assert 40 + 2 * coverage.MAX_PAIRS + 1 <= len(asks) < 40 + 3 * coverage.MAX_PAIRS
-    measured, _ = one.measures(run_plan(task.runtime, answers_of(asks)))
-    assert measured[0, 19] == measured[19, 0] == -2.0
+    assert 82 + 2 * coverage.MAX_PAIRS <= len(asks) < 82 + 3 * coverage.MAX_PAIRS
+    belongs = one.measures(run_plan(task.runtime, answers_of(asks))).belongs
+    assert belongs[0, 19] == belongs[19, 0] == -2.0
 
 
 def report_of(task: Task, source: str, translation: str, belongs: list[list[float]], end: float):
     back = task.runtime.template.prefix("translate", None, "en")
     one = Comparison(task.runtime, source, translation, ("en", "zh"), (task.prefix, back))
-    return one._report(np.array(belongs), end)
+    table = np.array(belongs)
+    needed = table.max(axis=1) / 2, table.max(axis=0) / 2
+    return one._report(coverage.Measures(table, needed, end))
 
 
 @given(st.lists(st.lists(st.integers(-3, 6), min_size=3, max_size=3), min_size=1, max_size=4))
@@ -384,6 +398,21 @@ def test_what_cannot_be_repaired_is_kept_and_told(task: Task) -> None:
     assert parts
 
 
+def test_a_draft_is_kept_unless_another_has_fewer_wrong_words() -> None:
+    def draft(num_wrong: float, logprob: float) -> Draft:
+        hypothesis = Hypothesis((7,), logprob, (logprob,), "length")
+        return Draft("x", f"{num_wrong}", None, (hypothesis,), report=Report(num_wrong=num_wrong))
+
+    first = draft(2.0, -3.0)
+    assert repair._best(first, [draft(1.8, -0.1), draft(2.5, -0.1)]) is first
+    worse, better = draft(0.9, -2.0), draft(1.0, -0.5)
+    assert repair._best(first, [worse, better]) is better
+
+
+def test_translations_begin_after_what_stands_between_them() -> None:
+    assert starts(["", " ", "\n"], [" ab ", "c", "d"]) == [0, 3, 5]
+
+
 def test_an_empty_translation_is_a_finding_without_asking(task: Task) -> None:
     ended = advance(reported(task, [Draft(ONE, "")]))
     assert isinstance(ended, Ended)
@@ -414,9 +443,7 @@ def test_spans_are_offsets_into_the_whole_texts(
         assert spans
         for span in spans:
             assert whole[span.start : span.end] == span.text == span.text.strip()
-    assert "".join(span.text for span in result.checks.uncovered).replace(" ", "") == "".join(
-        text.split()
-    )
+        assert "".join("".join(span.text for span in spans).split()) == "".join(whole.split())
 
 
 def test_without_the_check_there_is_one_round_and_no_finding(model: Model) -> None:

@@ -10,10 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duologue.api import Model, load
+from duologue.apps.batch import Decoded, Ended, advance
 from duologue.apps.translate import Glossary, Term
 from duologue.apps.translate.glossary import MAX_FILE_BYTES, has_term
+from duologue.apps.translate.repair import Draft, Task
+from duologue.apps.translate.terms import enforced
+from duologue.engine.rules import Only
+from duologue.engine.search import Finished, Hypothesis
 from duologue.errors import DataError, InputError
-from duologue.types import Options
+from duologue.types import Options, Usage
 
 GREEDY = Options(max_tokens=8)
 WORDS = st.sampled_from(["bank", "Bank", "train", "US", "us", "站", "火车", "the", ".", "-", "ß"])
@@ -100,8 +105,8 @@ def test_terms_are_found_as_words_in_any_case(term: str, text: str, found: list[
 
 
 def test_longer_terms_go_first() -> None:
-    glossary = Glossary.of([("card", "Karte"), ("credit card", "Kreditkarte")])
-    found = glossary.found("a credit card, a card")
+    pairs = [("card", "Karte"), ("credit", "Kredit"), ("credit card", "Kreditkarte")]
+    found = Glossary.of(pairs).found("a credit card, a card")
     assert [one.term.target for one in found] == ["Kreditkarte", "Karte"]
 
 
@@ -163,7 +168,7 @@ def test_terms_come_out_or_are_told(model: Model) -> None:
 
 def test_a_term_that_comes_by_itself_costs_nothing(model: Model) -> None:
     plain = model.translate(TEXTS[1], "zh", options=GREEDY, check=False)
-    glossary = Glossary.of([("card", plain.text[:2].strip())])
+    glossary = Glossary.of([("card", plain.text)])
     told = model.translate(TEXTS[1], "zh", options=GREEDY, check=False, glossary=glossary)
     assert told.text == plain.text
     assert told.usage.encoded_tokens == plain.usage.encoded_tokens
@@ -174,3 +179,49 @@ def test_a_glossary_of_other_languages_is_refused(model: Model) -> None:
     glossary = Glossary.of([("train", "Zug")], "en", "de")
     with pytest.raises(InputError, match="into 'de', not 'zh'"):
         model.translate("hello", "zh", glossary=glossary)
+
+
+def enforce(
+    model: Model, glossary: Glossary, source: str, text: str, said: Callable[[str], str]
+) -> str:
+    """What becomes of a translation if `said` tells how each beginning goes on."""
+    runtime = model._runtime
+    prefix = runtime.template.prefix("translate", None, "en")
+    task = Task(runtime, "en", None, prefix, GREEDY)
+    tokenizer = runtime.tokenizer
+    plan = enforced(task, glossary, [Draft(source, text)])
+    asked = advance(plan)
+    while not isinstance(asked, Ended):
+        answers = []
+        for ask in asked:
+            if isinstance(ask.rule, Only):
+                ids = ask.rule.ids
+            else:
+                begun = tokenizer.decode(list(ask.prefix.forced))
+                ids = tuple(tokenizer.encode(f"{begun}{said(begun)}")[len(ask.prefix.forced) :])
+            scores = (-0.1,) * len(ids)
+            hypothesis = Hypothesis(ids, sum(scores), scores, "stop")
+            answers.append(Decoded(Finished((hypothesis,)), (), Usage()))
+        asked = advance(plan, answers)
+    return asked.value[0].text
+
+
+def test_each_sentence_gets_its_own_terms_in_its_own_place(model: Model) -> None:
+    glossary = Glossary.of([("火车", "train"), ("卡", "card")])
+    text = "the tram leaves today. the ticket has arrived."
+    found = enforce(model, glossary, "火车出发。卡到了。", text, lambda _: " is here.")
+    first, second = found.split(". ")
+    assert "train is here" in first.lower()
+    assert "card is here" in second.lower()
+
+
+def test_a_term_does_not_cost_another_or_half_of_the_sentence(model: Model) -> None:
+    glossary = Glossary.of([("火车", "train"), ("卡", "card")])
+    text = "the card for the tram has not arrived yet today"
+    cut = enforce(model, glossary, "火车的卡今天没到", text, lambda _: "")
+    assert cut == text or ("card" in cut and "train" in cut and len(cut.split()) >= 7)
+    lost = enforce(
+        model, glossary, "火车的卡今天没到", text, lambda _: " has not arrived yet today ok"
+    )
+    assert "card" in lost
+    assert "train" in lost

@@ -39,6 +39,7 @@ COMMANDS = (
     "kb",
     "assistant",
     "evaluate",
+    "calibrate",
     "bench",
     "info",
     "pull",

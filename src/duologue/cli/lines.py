@@ -46,11 +46,12 @@ def answer(
     predict: Callable[[list[str]], list[Result]],
     line_of: Callable[[Result], str],
     as_json: bool,
+    more_of: Callable[[Result], Sequence[str]] = lambda _: (),
 ) -> None:
     """Print one line for each text, in order.
 
     predict  answers a batch of texts none of which is empty
-    line_of  what to print of a result without --json
+    line_of  what to print of a result without --json; more_of: lines after it
     """
     number = 0
     for batch in batches(texts):
@@ -62,7 +63,9 @@ def answer(
                 print(to_json(Result("", "stop")) if as_json else "")
                 continue
             result = next(results)
-            print(to_json(result) if as_json else printable(line_of(result), keep="\t"))
+            lines = [to_json(result)] if as_json else [line_of(result), *more_of(result)]
+            for line in lines:
+                print(line if as_json else printable(line, keep="\t"))
             warn(result, f"text {number}: ")
         sys.stdout.flush()  # whoever writes one line and waits gets its answer
 

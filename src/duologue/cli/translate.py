@@ -41,7 +41,7 @@ def translate(  # noqa: PLR0913 - the options of a command are its parameters
         typer.Option(
             "--from",
             metavar="LANGUAGE",
-            help="The texts are in; auto guesses. Some models must be told, others check it.",
+            help="The texts are in; auto guesses. Published models must be told, others check it.",
         ),
     ] = None,
     output: Annotated[

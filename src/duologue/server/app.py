@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from duologue import __version__
 from duologue.server import errors, schemas
+from duologue.server.curves import Curves
 from duologue.server.desk import Desk
 from duologue.server.dialogues import Dialogues
 from duologue.server.held import HeldMemories
@@ -73,8 +74,8 @@ def make_app(
 ) -> FastAPI:
     """The application. It starts the service, and closes it and the telemetry at its end."""
     options = options or ServeOptions()
-    knowledge_base = Knowledge(service)
-    desk = Desk(service, knowledge_base, options.handover_webhook)
+    documents = Knowledge(service)
+    desk = Desk(service, documents, options.handover_webhook)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -102,7 +103,8 @@ def make_app(
     app.state.dialogues = Dialogues(service, desk)
     app.state.desk = desk
     app.state.held = HeldMemories()
-    app.state.knowledge = knowledge_base
+    app.state.curves = Curves()
+    app.state.knowledge = documents
     errors.install(app)
     if options.allow_origins:
         app.add_middleware(

@@ -65,6 +65,20 @@ class _Asking:
     head: str | None = None
 
 
+@dataclass(eq=False)
+class _Turn:
+    """What holds a conversation; running: its reply, None while that is prepared."""
+
+    running: Running | None = None
+    is_stopped: bool = False
+
+    def stop(self) -> None:
+        """End the reply now, or as soon as it begins."""
+        self.is_stopped = True
+        if self.running is not None:
+            self.running.stop()
+
+
 class Dialogues:
     """Who asks for what is another's gets NotFoundError, as from the store."""
 
@@ -74,7 +88,7 @@ class Dialogues:
         self._store = service.conversations
         self._paths = Paths(service.conversations)
         self._saves = threading.BoundedSemaphore(MAX_SAVES)
-        self._running: dict[tuple[str, str], Running | None] = {}
+        self._running: dict[tuple[str, str], _Turn] = {}
 
     async def say(
         self,
@@ -178,18 +192,19 @@ class Dialogues:
 
     def stop(self, owner: str, conversation: str) -> bool:
         """End the reply that is being made in a conversation; False if there is none."""
-        running = self._running.get((owner, conversation))
-        if running is None:
+        turn = self._running.get((owner, conversation))
+        if turn is None:
             return False
-        running.stop()
+        turn.stop()
         return True
 
     async def delete(self, owner: str, conversation: str) -> None:
         """Delete a conversation, and what is kept of it in memory and on disk."""
-        running = self._running.get((owner, conversation))
-        if running is not None:
-            running.stop()
-            await running.wait()
+        turn = self._running.get((owner, conversation))
+        if turn is not None:
+            turn.stop()
+            if turn.running is not None:
+                await turn.running.wait()
         gone = await self._service.stored(self._store.delete, owner, conversation)
         self._desk.forget(conversation)
         self._paths.forget(owner, conversation)
@@ -210,7 +225,7 @@ class Dialogues:
         where = owner, conversation
         if where in self._running:
             raise ApiError("busy", "a reply is being made here already: stop it, or wait for it")
-        self._running[where] = None
+        self._running[where] = turn = _Turn()
         asking: _Asking
         stored: Future[Stored]
 
@@ -225,8 +240,9 @@ class Dialogues:
         def release() -> None:
             del self._running[where]
 
-        running = await self._service.reply(owner, begin, keep, release)
-        self._running[where] = running
+        turn.running = running = await self._service.reply(owner, begin, keep, release)
+        if turn.is_stopped:
+            running.stop()
         stored = self._service.storing(asking.store)
         try:
             question, _ = await asyncio.shield(asyncio.wrap_future(stored))

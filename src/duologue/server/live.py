@@ -19,7 +19,7 @@ from typing import Any, ParamSpec
 
 from duologue.apps import translate as pieces
 from duologue.apps.labels import probabilities_of
-from duologue.apps.sentiment import LABELS
+from duologue.apps.sentiment import choice
 from duologue.conversation import Conversation, Reply
 from duologue.conversation.reply import Writer
 from duologue.engine.engine import Constraints, EncodeItem, Progress
@@ -230,7 +230,7 @@ class LiveSession:
         source = runtime.source(draft.frame.text.strip(), "sentiment")
         kept, _ = runtime.cut(source, runtime.config.max_positions, 0)
         memory = await self._alone(draft, served, kept, prefix)
-        found = await self._service.work(probabilities_of, runtime, memory, "sentiment", LABELS)
+        found = await self._service.work(probabilities_of, runtime, memory, choice(runtime))
         self._post("sentiment", {"label": next(iter(found)), "probabilities": found})
 
     async def _translate(self, draft: Draft, served: ServedModel, to: str) -> None:

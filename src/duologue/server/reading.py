@@ -1,7 +1,6 @@
 """Texts that are read on a thread of their own, a bounded amount of work at a time.
 
 encoded   a dialogue as a memory
-judged    whether a text is positive or negative
 embedded  texts as vectors
 
 These are generators that yield between two pieces of their work; see Service.in_pieces.
@@ -9,20 +8,17 @@ These are generators that yield between two pieces of their work; see Service.in
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from duologue.apps.labels import classify
-from duologue.apps.sentiment import LABELS
 from duologue.engine.forward import Encoding
 from duologue.engine.memory import Memory
 from duologue.explain import Source
-from duologue.runtime import Reading, Runtime, check_text
+from duologue.runtime import Runtime, check_text
 from duologue.server.errors import ApiError
-from duologue.types import Result, Turn
+from duologue.types import Turn
 
 Vector = npt.NDArray[np.float32]
 
@@ -36,18 +32,6 @@ def encoded(runtime: Runtime, turns: Sequence[Turn]) -> Generator[None, None, Me
         encoding = yield from _read(runtime, source, memory, turn.role == "document")
         memory = encoding.memory
     return memory
-
-
-def judged(runtime: Runtime, text: str) -> Generator[None, None, Result]:
-    """What Model.sentiment gives; raises what it raises."""
-    runtime.template.prefix("sentiment")  # refuses a model that cannot
-    source = runtime.source(check_text(text).strip(), "sentiment")
-    kept, unread = runtime.cut(source, runtime.config.max_positions, 0)
-    begun_s = time.perf_counter()
-    memory = (yield from _read(runtime, kept, Memory.empty())).memory
-    encode_ms = 1000 * (time.perf_counter() - begun_s)
-    reading = Reading(memory, kept, unread, encode_ms)
-    return classify(runtime, text, "sentiment", LABELS, reading)
 
 
 def embedded(

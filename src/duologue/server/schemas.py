@@ -130,6 +130,25 @@ class WholeConversation(Conversation):
     messages: list[Message]
 
 
+class SentimentPoint(BaseModel):
+    """One message. value: of it alone; level: of its speaker so far; both from -1 to 1."""
+
+    message: str
+    speaker: Literal["user", "agent"]
+    label: str
+    probabilities: dict[str, float]
+    value: float
+    level: float
+
+
+class SentimentCurve(BaseModel):
+    """smoothing: weight of the newest message in a level; left_out: messages before these."""
+
+    points: list[SentimentPoint]
+    smoothing: float
+    left_out: int
+
+
 class ConversationPage(BaseModel):
     """next_cursor: of the next page; null on the last."""
 

@@ -36,7 +36,7 @@ from duologue.types import Options
 
 # Below these nothing was understood; fitted on validation parts, see benchmarks/assistant.py.
 MIN_PROBABILITY = 0.3
-MIN_SUPPORT = 0.3
+MIN_SUPPORT = 0.2
 
 NUM_PROBES = 100  # examples on which the judges are compared
 _NONE = ""  # the class of what is out of scope

@@ -44,7 +44,7 @@ _FINDINGS = {
 class DocumentOptions:
     """How a document is translated.
 
-    to, from_   language codes; from_ "auto" is guessed
+    to, from_   language codes; from_ "auto" is guessed, for Duologue's own models
     format      one of documents.FORMATS; None: what the ending of the name tells
     options     how to decode; None: as translate_batch does
     check, glossary   see translate_batch
@@ -192,7 +192,7 @@ def _opened(source: str | os.PathLike[str] | bytes, format: str | None) -> tuple
 
 def _language(runtime: Runtime, document: Document, options: DocumentOptions) -> str | None:
     """The language of a document: as stated, or a guess from what it says."""
-    if options.from_ != "auto":
+    if options.from_ != "auto" or runtime.config.generation is not None:
         return options.from_
     text, reached = [], 0
     for segment in document.segments:

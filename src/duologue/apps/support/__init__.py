@@ -10,6 +10,7 @@ base.py        the knowledge base: add, refresh, remove, list, search, ask
 spans.py       decoding that can say nothing but what stands in a passage
 confidence.py  how likely an answer is right
 answer.py      a question's answer, or why there is none
+why.py         what of the documents an answer needs
 """
 
 from duologue.apps.support.answer import HandOver, ask, hand_over

@@ -5,6 +5,7 @@
 
 ask        the answer to a question
 consider   the same before it is decided whether it is good enough
+read_together  the memory that an answer is made from
 hand_over  what a person has to take over, if the answer was declined
 HandOver   that event
 
@@ -175,7 +176,7 @@ def _decoded(base: KnowledgeBase, asked: _Asked, options: Options) -> Candidate:
     """The likeliest span of the nearest passages."""
     runtime = base.runtime
     passages = [Passage(hit.passage.heading, hit.passage.text) for hit in asked.hits[:PASSAGES]]
-    memory, num_read = _memory(base, asked.question, passages)
+    memory, num_read = read_together(base, asked.question, passages)
     passages = passages[:num_read]
     texts = [passage.text for passage in passages]
     prefix = runtime.template.prefix("answer")
@@ -207,7 +208,7 @@ def _decoded(base: KnowledgeBase, asked: _Asked, options: Options) -> Candidate:
     )
 
 
-def _memory(
+def read_together(
     base: KnowledgeBase, question: Question, passages: Sequence[Passage]
 ) -> tuple[Memory, int]:
     """The memories of as many passages as there is room for, and the question's after them."""

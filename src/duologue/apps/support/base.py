@@ -1,6 +1,6 @@
 """A knowledge base: documents in, passages that fit a question out.
 
-KnowledgeBase   add, refresh, remove, documents, search, ask
+KnowledgeBase   add, refresh, remove, documents, search, ask, explain
 Changes         what add and refresh did, and which files could not be read
 Hit             a passage that was found
 
@@ -27,7 +27,9 @@ from duologue.apps.support.readers import MAX_FILE_BYTES, SUFFIXES, find_files, 
 from duologue.apps.support.retrieval import Hit, Retriever
 from duologue.apps.support.spans import Pieces
 from duologue.apps.support.terms import query, telling_terms, terms
+from duologue.apps.support.why import explaining
 from duologue.errors import ConfigError, DataError, InputError
+from duologue.explain.erasure import ErasureOptions, finished
 from duologue.runtime import Runtime, check_text
 from duologue.storage.knowledge import (
     Document,
@@ -278,6 +280,15 @@ class KnowledgeBase:
     ) -> Result:
         """The answer to a question from the documents alone, or that they do not say; see ask."""
         return ask(self, question, options, threshold)
+
+    def explain(
+        self, question: str, result: Result, options: ErasureOptions | None = None
+    ) -> Result:
+        """The result of ask with `influence`: what of the documents it needs; see why.explaining.
+
+        options  how much that may cost; None: ErasureOptions()
+        """
+        return finished(explaining(self, question, result, options or ErasureOptions()))
 
     def find(self, question: Question, limit: int) -> list[Hit]:
         """What search does for a question that has been read."""

@@ -25,9 +25,14 @@ from duologue.apps.translate import translator
 from duologue.apps.translate.alignment import Alignment, alignment_ask, alignment_of
 from duologue.apps.translate.glossary import Glossary
 from duologue.apps.translate.parts import Parts
-from duologue.apps.translate.protected_text import Languages, ProtectedText, Translated
+from duologue.apps.translate.protected_text import (
+    Languages,
+    ProtectedText,
+    Translated,
+)
 from duologue.apps.translate.stand_ins import ATTEMPTS
 from duologue.apps.translate.units import Masked
+from duologue.explain import shifted
 from duologue.runtime import Runtime
 from duologue.text.language import guess_language
 from duologue.types import Options, Result
@@ -46,7 +51,8 @@ def translate_batch(
 ) -> list[Result]:
     """What translator.translate_batch does; placeholders and tags stay, each exactly once.
 
-    from_  "auto" is guessed, text by text; where nothing tells, the model has to see it
+    from_  "auto" is guessed, text by text, for Duologue's own models; where nothing tells, the
+           model has to see it
 
     Numbers may change; Result.checks.lost tells which did.
     """
@@ -65,7 +71,7 @@ def translation(
     """What translate_batch does, as a plan; raises what it raises when it begins."""
     check_texts(texts)
     guesses = [from_] * len(texts)
-    if from_ == "auto":
+    if from_ == "auto" and runtime.config.generation is None:
         guesses = [guess_language(text, runtime.config.languages) for text in texts]
     results: dict[int, Result] = {}
     for guess in dict.fromkeys(guesses):
@@ -78,8 +84,18 @@ def translation(
         parts: list[Parts] = [(texts[place],) for place in places]
         done = yield from parts_plan(runtime, parts, Languages(to, guess), translate)
         for place, item in zip(places, done, strict=True):
-            results[place] = replace(item.result, text=item.result.text.strip())
+            results[place] = _without_outer_blanks(item.result)
     return [results[place] for place in range(len(texts))]
+
+
+def _without_outer_blanks(result: Result) -> Result:
+    lead = len(result.text) - len(result.text.lstrip())
+    checks = replace(
+        result.checks,
+        invented=shifted(result.checks.invented, -lead),
+        wrong_language=shifted(result.checks.wrong_language, -lead),
+    )
+    return replace(result, text=result.text.strip(), checks=checks)
 
 
 def parts_plan(

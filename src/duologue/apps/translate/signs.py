@@ -30,13 +30,13 @@ _WORD = re.compile(r"[\u2e80-\U0010ffff]|[^\W\u2e80-\U0010ffff]+")
 
 # Median and spread of ln(words of translation / words of source).
 _LENGTHS = {
-    ("en", "de"): (-0.09, 0.13),
-    ("de", "en"): (0.07, 0.11),
-    ("en", "zh"): (-0.15, 0.14),
-    ("zh", "en"): (0.09, 0.13),
+    ("en", "de"): (-0.07, 0.10),
+    ("de", "en"): (0.06, 0.11),
+    ("en", "zh"): (-0.13, 0.13),
+    ("zh", "en"): (0.13, 0.14),
 }
 _ANY_LENGTH = (0.0, 0.25)
-_ODD_LENGTH = 2.0  # spreads from the median
+_SHORT, _LONG = 2.0, 3.0  # spreads from the median; what is too long mostly shows in its parts
 _UNLIKELY = -2.5  # mean log-probability of a part
 _UNSEEN = 0.35  # of the even share of attention
 _PART_WORDS, _ROW_WORDS, _MAX_ROW = 3.0, 2.0, 64
@@ -54,11 +54,11 @@ def signs(
     """
     ours, theirs = parts(source, translation)
     known = set(_NUMBER.findall(translation))
+    odd_length = _odd_length(source, translation, from_, to)
     return bool(
-        len(ours) != len(theirs)
-        or (
-            num_words(source) > 1 and abs(_odd_length(source, translation, from_, to)) > _ODD_LENGTH
-        )
+        len(ours) > len(theirs)
+        or len(sentences(source)) != len(sentences(translation))
+        or (num_words(source) > 1 and not -_SHORT < odd_length < _LONG)
         or repeats(source, translation)
         or foreign_parts(translation, to)
         or any(number not in known for number in _NUMBER.findall(source))

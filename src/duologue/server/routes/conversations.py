@@ -12,7 +12,8 @@ from starlette.requests import HTTPConnection
 
 from duologue.conversation import Conversation
 from duologue.errors import DuologueError, InputError
-from duologue.server import schemas, views
+from duologue.server import jobs, schemas, views
+from duologue.server.curves import Curves
 from duologue.server.dialogues import Answer, Dialogues
 from duologue.server.errors import ApiError, body
 from duologue.server.routes.knowledge import KnowledgeDep
@@ -168,6 +169,19 @@ async def export(
     content = WRITERS[format](exported)
     headers = {"Content-Disposition": f'attachment; filename="{conversation_id}.{format}"'}
     return Response(content, media_type=_MEDIA_TYPES[format], headers=headers)
+
+
+@router.get("/{conversation_id}/sentiment", response_model=schemas.SentimentCurve)
+async def sentiment(
+    request: Request, service: ServiceDep, access: Chat, conversation_id: Id
+) -> Any:
+    """How the sentiment of each side runs over what is shown of it."""
+    where = access.owner, conversation_id
+    found = await service.stored(service.conversations.get, *where)
+    path = await service.stored(service.conversations.path, *where)
+    curves: Curves = request.app.state.curves
+    work = service.in_pieces(curves.of_path(service.model(found.model), path))
+    return await jobs.unless_gone(request.receive, work)
 
 
 def _everything(

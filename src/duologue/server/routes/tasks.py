@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field, model_validator
 from starlette.requests import HTTPConnection
 
+from duologue.apps.sentiment import choice, judging
 from duologue.engine.memory import Memory
 from duologue.errors import InputError
 from duologue.server import jobs, reading
@@ -84,9 +85,11 @@ class ToTranslate(Body):
 
 
 class ToJudge(Body):
-    """A text that is positive or negative."""
+    """A text that is positive or negative. sentences: whether each is judged by itself as well."""
 
     text: Text
+    label_set: Name | None = None
+    sentences: bool = False
     model: Name | None = None
 
 
@@ -194,7 +197,8 @@ async def sentiment(
 
     def judge() -> Generator[None, None, Result]:
         service.limits.check_texts(served.runtime, [body.text])
-        return (yield from reading.judged(served.runtime, body.text))
+        wanted = choice(served.runtime, name=body.label_set)
+        return (yield from judging(served.runtime, body.text, wanted, body.sentences))
 
     result = await jobs.unless_gone(request.receive, service.in_pieces(judge()))
     service.metrics.used(served.name, result.usage)

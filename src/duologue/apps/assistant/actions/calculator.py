@@ -99,7 +99,8 @@ def answer(call: Call) -> Outcome:
 def calculate(text: str, language: str) -> Fraction | None:
     """The value of the longest sum in a text; None if there is none.
 
-    Raises InputError for a division by zero, and for numbers that grow out of bounds.
+    Raises InputError for a division by zero, for numbers that grow out of bounds, and for more than
+    MAX_TOKENS of them.
     """
     best: tuple[int, Fraction] | None = None
     tokens = _tokens(text, language)
@@ -123,7 +124,9 @@ def _tokens(text: str, language: str) -> list[_Token]:
     phrases = sorted(_WORDS[language].items(), key=lambda item: -len(item[0]))
     tokens: list[_Token] = []
     at = 0
-    while at < len(pieces) and len(tokens) < MAX_TOKENS:
+    while at < len(pieces):
+        if len(tokens) >= MAX_TOKENS:
+            raise InputError("the sum is too long")
         read = read_number(pieces, at, language)
         if read is not None:
             tokens.append(_Token("number", Fraction(str(read[0]))))
