@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from duologue import __version__
 from duologue.server import errors, schemas
+from duologue.server.commands import Commands
 from duologue.server.curves import Curves
 from duologue.server.desk import Desk
 from duologue.server.dialogues import Dialogues
@@ -25,6 +26,7 @@ from duologue.server.held import HeldMemories
 from duologue.server.knowledge import Knowledge
 from duologue.server.options import ServeOptions
 from duologue.server.routes import (
+    assistant,
     conversations,
     handovers,
     health,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 ROUTERS: tuple[APIRouter, ...] = (
     conversations.router,
     handovers.router,
+    assistant.router,
     tasks.router,
     knowledge.router,
     live.router,
@@ -77,6 +80,8 @@ def make_app(
     documents = Knowledge(service)
     desk = Desk(service, documents, options.handover_webhook)
 
+    commands = Commands(service, options.data)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         service.start(telemetry.bridge if telemetry is not None else None)
@@ -86,6 +91,7 @@ def make_app(
         finally:
             await service.close()
             await asyncio.to_thread(desk.close)
+            commands.close()
             if telemetry is not None:
                 await telemetry.close()
 
@@ -102,6 +108,7 @@ def make_app(
     app.state.options = options
     app.state.dialogues = Dialogues(service, desk)
     app.state.desk = desk
+    app.state.commands = commands
     app.state.held = HeldMemories()
     app.state.curves = Curves()
     app.state.knowledge = documents
