@@ -59,6 +59,7 @@ def routes(site: Site) -> Iterator[tuple[str, str]]:
 
 def request(client: httpx.Client, method: str, path: str, **ids: str) -> httpx.Response:
     names = {"conversation_id": "conv_0", "message_id": "msg_0", "name": "a", **ids}
+    names = {"document_id": "doc_0", "handover_id": "hand_0", **names}
     body = BODIES.get(path) if method in ("POST", "PATCH") else None
     return client.request(method, path.format(**names), json=body)
 

@@ -22,8 +22,10 @@ def test_a_conversation_is_made_shown_renamed_and_deleted(site: Site) -> None:
     client = site.client()
     made = client.post("/v1/conversations", json={"title": " A  trip "}).json()
     assert made.keys() == {
-        "id", "title", "model", "created_at", "updated_at", "head", "replying",
+        "id", "title", "model", "created_at", "updated_at", "head", "replying", "source",
+        "handover",
     }  # fmt: skip
+    assert (made["source"], made["handover"]) == ("model", None)
     assert (made["title"], made["head"], made["replying"]) == ("A trip", None, False)
     assert made["model"] == site.served.name
     assert made["created_at"].endswith("Z")

@@ -99,6 +99,14 @@ def test_answers_are_those_of_the_document(
     assert client.get("/health/ready").status_code == 200
 
 
+def waiting_question(client: httpx.Client) -> str:
+    """The id of a question that waits for a person."""
+    asking = begin(client, source="documents")
+    say(client, asking, "Who was the king of France?")
+    waiting = client.get("/v1/handovers").json()["data"]
+    return next(one["id"] for one in waiting if one["conversation_id"] == asking)
+
+
 class Things:
     """What is there to be named in requests."""
 
@@ -117,6 +125,7 @@ class Things:
             "head": message,
             "memory_id": memory,
             "document_id": document,
+            "handover_id": waiting_question(client),
             "model": model,
             "name": model,
             "to": "zh",

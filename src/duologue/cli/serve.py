@@ -58,6 +58,10 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
             help="Documents to answer from; those of `duologue kb` if not given.",
         ),
     ] = None,
+    handover_webhook: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Told of questions that wait for a person."),
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,6 +104,7 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
         data=data,
         database=database,
         kb=kb,
+        handover_webhook=handover_webhook,
         limits=dict(map(_limit, limit or [])),
         allow_origins=tuple(allow_origin) if allow_origin else None,
         precision=precision,

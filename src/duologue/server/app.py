@@ -5,6 +5,7 @@ make_app   a FastAPI application of one service
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,13 +18,17 @@ from starlette.staticfiles import StaticFiles
 
 from duologue import __version__
 from duologue.server import errors, schemas
+from duologue.server.commands import Commands
 from duologue.server.curves import Curves
+from duologue.server.desk import Desk
 from duologue.server.dialogues import Dialogues
 from duologue.server.held import HeldMemories
 from duologue.server.knowledge import Knowledge
 from duologue.server.options import ServeOptions
 from duologue.server.routes import (
+    assistant,
     conversations,
+    handovers,
     health,
     info,
     knowledge,
@@ -41,6 +46,8 @@ if TYPE_CHECKING:
 
 ROUTERS: tuple[APIRouter, ...] = (
     conversations.router,
+    handovers.router,
+    assistant.router,
     tasks.router,
     knowledge.router,
     live.router,
@@ -70,14 +77,21 @@ def make_app(
 ) -> FastAPI:
     """The application. It starts the service, and closes it and the telemetry at its end."""
     options = options or ServeOptions()
+    documents = Knowledge(service)
+    desk = Desk(service, documents, options.handover_webhook)
+
+    commands = Commands(service, options.data)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         service.start(telemetry.bridge if telemetry is not None else None)
+        await desk.start()
         try:
             yield
         finally:
             await service.close()
+            await asyncio.to_thread(desk.close)
+            commands.close()
             if telemetry is not None:
                 await telemetry.close()
 
@@ -92,10 +106,12 @@ def make_app(
     )
     app.state.service = service
     app.state.options = options
-    app.state.dialogues = Dialogues(service)
+    app.state.dialogues = Dialogues(service, desk)
+    app.state.desk = desk
+    app.state.commands = commands
     app.state.held = HeldMemories()
     app.state.curves = Curves()
-    app.state.knowledge = Knowledge(service)
+    app.state.knowledge = documents
     errors.install(app)
     if options.allow_origins:
         app.add_middleware(

@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from duologue.apps.support.answer import OPTIONS
 from duologue.apps.support.base import OnProgress
 from duologue.apps.support.readers import SUFFIXES, read_file
 from duologue.errors import ConfigError, DataError, NotFoundError, StorageError
+from duologue.runtime import check_text
 from duologue.server import jobs
 from duologue.server.errors import ApiError
 from duologue.server.service import Service
@@ -115,6 +117,10 @@ class Knowledge:
         result = await self._service.work(answer)
         self._service.metrics.used(self._service.name_of(base.runtime), result.usage)
         return result
+
+    def asked(self, question: str) -> Callable[[], Result]:
+        """A question that can be asked at once, on another thread."""
+        return partial(self.base.ask, check_text(question))
 
     def shown(self, result: Result) -> dict[str, Any]:
         """A result as it is sent and stored; reads the store."""

@@ -45,6 +45,7 @@ class ServeOptions:
     data            folder of the database and of encoded memories; made if it is not there
     database        URL of another database; None: SQLite in `data`
     kb              folder of the knowledge base, made if it is not there; None: there is none
+    handover_webhook  address that is told of questions for a person; None: nobody is told
     cache_bytes     most that encoded memories take on disk; 0: none are kept there
     precision, threads, two_stage  see api.load
     allow_origins   of other sites whose pages may use this server, such as https://example.org
@@ -61,6 +62,7 @@ class ServeOptions:
     data: Path = field(default_factory=data_folder)
     database: str | None = None
     kb: Path | None = field(default_factory=kb_folder)
+    handover_webhook: str | None = None
     cache_bytes: int = 2**30
     precision: Precision = "int8"
     threads: int | None = None
@@ -74,6 +76,8 @@ class ServeOptions:
         require(bool(self.host), "host is empty")
         require(0 <= self.port < 2**16, "port must be between 0 and 65535")
         require(bool(self.models), "models: at least one is needed")
+        is_address = (self.handover_webhook or "https://").startswith(("https://", "http://"))
+        require(is_address, "handover_webhook must begin with http:// or https://")
         require(self.cache_bytes >= 0, "cache_bytes must not be negative")
         require(self.keep_alive_s > 0, "keep_alive_s must be positive")
         require(self.grace_s >= 0, "grace_s must not be negative")

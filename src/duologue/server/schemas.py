@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from duologue.server.limits import Limits
+from duologue.storage.records import Source
 from duologue.types import Options
 
 MAX_TEXT_CHARS = 4 * 2**20
@@ -53,10 +54,11 @@ def options_of(changes: OptionChanges | None, base: Options, limits: Limits) -> 
 
 
 class NewConversation(Body):
-    """A conversation to create."""
+    """A conversation to create; source: what its replies come from."""
 
     title: Title = ""
     model: Name | None = None
+    source: Source = "model"
 
 
 class ConversationChanges(Body):
@@ -93,7 +95,7 @@ STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-strea
 
 
 class Conversation(BaseModel):
-    """A conversation without its messages."""
+    """A conversation without its messages; handover: whether a person is to answer, or does."""
 
     id: str
     title: str
@@ -101,6 +103,8 @@ class Conversation(BaseModel):
     created_at: str
     updated_at: str
     head: str | None
+    source: Source
+    handover: Literal["waiting", "taken"] | None
     replying: bool
 
 
@@ -116,6 +120,7 @@ class Message(BaseModel):
     finish_reason: Literal["stop", "length", "abort", "error"] | None
     siblings: list[str]
     index: int
+    by_person: bool
     result: dict[str, Any] | None
 
 
@@ -152,10 +157,10 @@ class ConversationPage(BaseModel):
 
 
 class Answered(BaseModel):
-    """A user's message and the reply to it."""
+    """A user's message and the reply to it; null: a person answers there, in their own time."""
 
     message: Message
-    reply: Message
+    reply: Message | None
 
 
 class Stopped(BaseModel):

@@ -37,9 +37,10 @@ from duologue.server.errors import LOG, ApiError, report
 from duologue.server.limits import Limits, Places, RateLimiter
 from duologue.server.memories import Memories
 from duologue.server.metrics import Metrics
-from duologue.server.replies import Ending, RunningReply
+from duologue.server.replies import Ending, Running, RunningReply, RunningSearch
 from duologue.storage.conversations import Conversations
 from duologue.storage.database import Database
+from duologue.storage.handovers import Handovers
 from duologue.storage.interrupted import note_interrupted
 from duologue.storage.keys import Keys
 from duologue.storage.memory_cache import MemoryCache
@@ -71,10 +72,16 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Begun:
-    """A reply that is ready to be made, by which model."""
+    """A reply that is ready to be made: by which model, or on a thread by a function."""
 
     served: ServedModel
-    reply: Reply
+    reply: Reply | Callable[[], Result]
+
+    def running(self, ending: Ending) -> Running:
+        """It, not started yet."""
+        if isinstance(self.reply, Reply):
+            return RunningReply(self.reply, self.served.bridge, ending)
+        return RunningSearch(self.reply, ending)
 
 
 class Service:
@@ -100,6 +107,7 @@ class Service:
         self._needs_key = needs_key
         self._next_look_s = 0.0
         self.conversations = Conversations(database)
+        self.handovers = Handovers(database)
         self.keys = Keys(database)
         self.cache = cache
         self.metrics = Metrics()
@@ -109,7 +117,7 @@ class Service:
         self.is_stopping = False
         self._runtimes = runtimes
         self._database = database
-        self._replies: set[RunningReply] = set()
+        self._replies: set[Running] = set()
         self._scopes: set[asyncio.Timeout] = set()  # of what else is worked on
         self._num_working = 0
         self._idle = asyncio.Event()
@@ -273,7 +281,7 @@ class Service:
         begin: Callable[[], Begun],
         keep: Callable[[Result | None], object] = lambda _: None,
         on_end: Callable[[], None] = lambda: None,
-    ) -> RunningReply:
+    ) -> Running:
         """Start a reply. No other code of the event loop runs between its start and the return.
 
         begin   prepares it, on a thread that may block
@@ -284,7 +292,7 @@ class Service:
         """
         loop = asyncio.get_running_loop()
 
-        def ended(running: RunningReply) -> None:
+        def ended(running: Running) -> None:
             self._replies.discard(running)
             self._count(begun.served.name, running)
             rest.close()
@@ -294,11 +302,8 @@ class Service:
             ends.enter_context(self._working())
             ends.enter_context(self.place())
             begun = await loop.run_in_executor(self._store, begin)
-            running = RunningReply(
-                begun.reply,
-                begun.served.bridge,
-                Ending(partial(loop.run_in_executor, self._workers), keep, ended),
-            )
+            on_thread = partial(loop.run_in_executor, self._workers)
+            running = begun.running(Ending(on_thread, keep, ended))
             timer = loop.call_later(self.limits.max_request_s, running.stop, "timeout")
             ends.callback(timer.cancel)
             if self.is_stopping:
@@ -324,7 +329,7 @@ class Service:
             if not self._num_working:
                 self._idle.set()
 
-    def _count(self, model: str, running: RunningReply) -> None:
+    def _count(self, model: str, running: Running) -> None:
         if running.result is not None:
             self.metrics.used(model, running.result.usage)
         if running.first_token_s is not None:

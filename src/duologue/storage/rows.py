@@ -48,6 +48,17 @@ def new_id(kind: str) -> str:
     return f"{kind}_{secrets.token_urlsafe(16)}"
 
 
+def storable(text: str, name: str) -> str:
+    """The text, if it is one that UTF-8 can say; raises InputError."""
+    if not isinstance(text, str):
+        raise InputError(f"the {name} must be text, not {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the {name} holds half of a character (a lone surrogate)") from None
+    return text
+
+
 # --- conversations ---------------------------------------------------------------------------
 
 
