@@ -27,9 +27,11 @@ _OF_REAL_TEXTS = (
     "assistant",
     "conversations",
     "coverage",
+    "faithfulness",
     "glossary",
     "identical",
     "placeholders",
+    "sentiment",
     "support",
     "two_stage",
 )

@@ -93,8 +93,6 @@ def sentiment(  # noqa: PLR0913 - the options of a command are its parameters
         return
     if plot is not None:
         raise InputError("--plot draws the curve of a --dialogue")
-    if explain and output is not None:
-        raise InputError("--explain is for texts, not for files")
     loaded = open_model(model, precision, threads)
     table = TableOptions(column, output, into or "sentiment", encoding, resume, force)
     asked = {"label_set": label_set, "sentences": sentences, "explain": explain}
