@@ -216,7 +216,7 @@ async def explain(service: ServiceDep, access: Chat, body: ToExplain) -> Explain
     return Explained(
         text=message.text,
         confidence=result["confidence"],
-        tokens=result["tokens"],
+        tokens=result.get("tokens", []),  # of an answer from documents there are none
         evidence=result["evidence"],
     )
 

@@ -22,7 +22,7 @@ export class Insight {
     this.#message = message;
     unmark();
     this.draw();
-    if (message && !this.#explained.has(message.id)) this.#explain(message, conversation);
+    if (message?.result && !this.#explained.has(message.id)) this.#explain(message, conversation);
   }
 
   draw() {
