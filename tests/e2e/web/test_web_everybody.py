@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from web_checks import AXE, axe_problems, contrast_problems, focus_path, unnamed
-from web_steps import answered, expect, last_reply, say, texts
+from web_steps import KNOWN, UNKNOWN, add_shop, answered, command, expect, last_reply, say, texts
+
+from duologue.types import CommandStatus
 
 WEB = Path(__file__).parents[3] / "src" / "duologue" / "server" / "web"
-VIEWS = ("talk", "translate", "models")
+VIEWS = ("talk", "translate", "documents", "assistant", "queue", "models")
 PHONE = {"width": 320, "height": 640}
 TEXT = "I want to book a hotel room in London."
 
@@ -28,9 +31,38 @@ def fill(page, view: str) -> None:
         expect(page.locator("#to option")).not_to_have_count(0)
         page.fill("#source", TEXT)
         expect(page.locator("#target .sentence")).to_have_count(1)
+    elif view == "documents":
+        add_shop(page)
+        page.fill("#question", KNOWN)
+        page.press("#question", "Enter")
+        expect(page.locator("#found mark")).to_be_visible()
+    elif view == "assistant":
+        command(page, "take a note")
+        command(page, "the plumber comes at noon")
+        command(page, "delete note 1")
+        expect(page.locator(".confirm button")).to_have_count(2)
+    elif view == "queue":
+        wait_for_a_person(page)
+        page.locator("#waiting button").last.click()
+        page.locator("#case > button, #answer-text").wait_for()
     else:
         expect(page.locator("article.card")).to_be_visible()
         page.locator("summary").click()
+
+
+def wait_for_a_person(page) -> None:
+    """Leaves a question in the queue that the documents do not answer."""
+    page.evaluate("location.hash = '#/documents'")
+    add_shop(page)
+    page.evaluate(
+        """async (text) => {
+            const { call } = await import("/js/api.js");
+            const { id } = await call("POST", "v1/conversations", {source: "documents"});
+            await call("POST", `v1/conversations/${id}/messages`, {text});
+        }""",
+        UNKNOWN,
+    )
+    page.evaluate("location.hash = '#/queue'")
 
 
 # --- what everybody can see and name -----------------------------------------------------------
@@ -100,6 +132,9 @@ def test_tab_reaches_everything_shows_where_it_is_and_gets_out(open_page, duo_se
     wanted = {
         "talk": {"new", "search", "draft", "send", "live-language", "thread-menu", "scroller"},
         "translate": {"from", "swap", "to", "source", "file", "copy", "clear"},
+        "documents": {"question", "upload", "refresh", "talk-documents"},
+        "assistant": {"command", "Yes", "No"},
+        "queue": {"Take over"},
         "models": {"Limits"},
     }
     assert wanted[view] | {"language", "theme", "help"} <= names
@@ -252,6 +287,8 @@ def test_every_text_is_there_in_every_language_and_used(open_page, tiny_server) 
     code += (WEB / "index.html").read_text(encoding="utf-8")
     spelled = set(re.findall(r"[\"'`](\w+)[\"'`]", code))
     made = {"theme_auto", "theme_light", "theme_dark", "positive", "negative", "neutral"}
+    made |= {f"status_{name}" for name in get_args(CommandStatus)}
+    made |= {"handover_waiting", "handover_taken"}
     assert set(table) - spelled - made == set()
     used = set(re.findall(r"\bt\(\"(\w+)\"", code)) | set(
         re.findall(r"data-t(?:-\w+)?=\"(\w+)\"", code)

@@ -46,6 +46,7 @@ class Server:
         """Returns when the server listens."""
         port = self.url.rstrip("/").rpartition(":")[2] or "0"
         command = [*self._command, "--port", port, "--data", str(self._folder)]
+        command += ["--kb", str(self._folder / "kb")]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr is not None
         said = []

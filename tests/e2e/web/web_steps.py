@@ -15,7 +15,47 @@ expect = pytest.importorskip("playwright.sync_api", reason="playwright is not in
 
 expect.set_options(timeout=WAIT_MS)
 
-__all__ = ["answered", "begin", "expect", "item_menu", "last_reply", "say", "texts"]
+__all__ = [
+    "KNOWN",
+    "SHOP",
+    "UNKNOWN",
+    "add_shop",
+    "answered",
+    "ask",
+    "begin",
+    "command",
+    "expect",
+    "item_menu",
+    "last_reply",
+    "say",
+    "texts",
+]
+
+
+SHOP = "# Shop\n\n## Returns\n\nA lamp may be returned within thirty days.\n"
+KNOWN, UNKNOWN = "Within how many days may a lamp be returned?", "Who was the first king of France?"
+
+
+def add_shop(page: Page) -> None:
+    """Uploads a document on the view of documents."""
+    file = {"name": "shop.md", "mimeType": "text/markdown", "buffer": SHOP.encode()}
+    page.set_input_files("#upload", file)
+    expect(page.locator("#document-list li")).to_have_count(1)
+    expect(page.locator("#documents-job")).to_be_hidden()
+
+
+def ask(page: Page, text: str, button: str = "Ask") -> None:
+    """Asks the documents."""
+    page.fill("#question", text)
+    page.get_by_role("button", name=button, exact=True).click()
+
+
+def command(page: Page, text: str) -> None:
+    """Tells the assistant something, and waits for the answer."""
+    count = page.locator("#commands .message").count()
+    page.fill("#command", text)
+    page.press("#command", "Enter")
+    expect(page.locator("#commands .message")).to_have_count(count + 2)
 
 
 def say(page: Page, text: str) -> None:

@@ -225,7 +225,7 @@ async def explain(
     explained = Explained(
         text=message.text,
         confidence=result["confidence"],
-        tokens=result["tokens"],
+        tokens=result.get("tokens", []),  # of an answer from documents there are none
         evidence=result["evidence"],
     )
     if body.method == "attention":

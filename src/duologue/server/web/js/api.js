@@ -21,7 +21,7 @@ export class ApiError extends Error {
 export const key = () => sessionStorage.getItem(KEPT) ?? "";
 
 /**
- * Sends a request and gives the response, which is a good one. Asks for a key where the server does.
+ * Sends a request, whose body is a Blob or becomes JSON, and gives the response, which is a good one. Asks for a key where the server does.
  * Throws ApiError with what the server said, or with the code "unreachable".
  */
 export async function send(method, path, { body, signal } = {}) {
@@ -64,8 +64,10 @@ export function unreachable() {
 async function fetchOnce(method, path, body, signal, used) {
   const headers = {};
   if (used) headers.Authorization = `Bearer ${used}`;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  const sent = body === undefined ? undefined : JSON.stringify(body);
+  const isFile = body instanceof Blob;
+  if (isFile) headers["Content-Type"] = "application/octet-stream";
+  else if (body !== undefined) headers["Content-Type"] = "application/json";
+  const sent = body === undefined || isFile ? body : JSON.stringify(body);
   try {
     return await fetch(path, { method, headers, body: sent, signal, cache: "no-store" });
   } catch (error) {

@@ -4,17 +4,30 @@ import { byId, icon } from "./dom.js";
 import { onLanguage, pageLanguage, setLanguage, t, translatePage } from "./i18n.js";
 import { onBack } from "./connection.js";
 import { closeDrawer, startDrawers } from "./drawers.js";
+import { Assistant } from "./assistant.js";
+import { Library } from "./library.js";
 import { Models } from "./models.js";
+import { Queue } from "./queue.js";
+import { info } from "./server.js";
 import { showShortcuts, startShortcuts } from "./shortcuts.js";
 import { Talk } from "./talk.js";
 import { Translator } from "./translator.js";
 
 const THEMES = ["auto", "light", "dark"];
-const VIEWS = ["talk", "translate", "models"];
+const VIEWS = ["talk", "translate", "documents", "assistant", "queue", "models"];
 
-const views = { talk: new Talk(), translate: new Translator(), models: new Models() };
+const NAMES = { talk: "conversations", translate: "translator", documents: "documents" };
 
-/** Shows what the address says: #/talk, #/talk/ID, #/translate or #/models. */
+const views = {
+  talk: new Talk(),
+  translate: new Translator(),
+  documents: new Library(),
+  assistant: new Assistant(),
+  queue: new Queue(),
+  models: new Models(),
+};
+
+/** Shows what the address says: #/talk, #/talk/ID, or one of the other views. */
 function route() {
   if (location.hash && !location.hash.startsWith("#/")) return; // a place in the page, not a view
   const [, name = "", rest] = location.hash.split("/");
@@ -30,8 +43,7 @@ function route() {
 }
 
 function titlePage(shown) {
-  const name = { talk: "conversations", translate: "translator", models: "models" }[shown];
-  document.title = `${t(name)} · Duologue`;
+  document.title = `${t(NAMES[shown] ?? shown)} · Duologue`;
 }
 
 function startTheme() {
@@ -77,3 +89,10 @@ byId("help").addEventListener("click", showShortcuts);
 window.addEventListener("hashchange", route);
 onBack(route);
 route();
+// Only who may take questions over sees that there are some.
+info().then(
+  ({ scopes }) => {
+    document.querySelector("[data-view=queue]").hidden = !scopes.includes("admin");
+  },
+  () => {}, // the view that is shown tells it
+);

@@ -31,7 +31,7 @@ export class Insight {
     unmark();
     this.draw();
     if (message) this.#judge(conversation);
-    if (message && !this.#explained.has(message.id)) this.#explain(message, conversation);
+    if (message?.result && !this.#explained.has(message.id)) this.#explain(message, conversation);
   }
 
   draw() {

@@ -1,5 +1,6 @@
 // One message of the thread, and what can be done to it.
 
+import { sources } from "./citations.js";
 import { el, iconButton } from "./dom.js";
 import { t } from "./i18n.js";
 
@@ -15,6 +16,8 @@ export function messageItem(message, act) {
   item.querySelector(".text").textContent = message.text;
   const notes = notesOf(message);
   if (notes.length) item.querySelector("article").append(noteList(notes));
+  const cited = message.result && sources(message.result);
+  if (cited) item.querySelector("article").append(cited);
   if (act) item.querySelector("article").append(toolbar(message, act));
   return item;
 }
@@ -30,6 +33,17 @@ export function emptyItem(role) {
       el("p", { class: "text", dir: "auto" }),
     ),
   );
+}
+
+/** Stands where a reply should be that never came; `again` asks for it anew. */
+export function missingReply(again) {
+  const item = emptyItem("agent");
+  item.classList.add("interrupted");
+  item.querySelector(".text").replaceWith(
+    noteList([t("interrupted")]),
+    el("button", { type: "button", class: "quiet", onclick: again }, t("try_again")),
+  );
+  return item;
 }
 
 /** A reply that is being made: commit and revise change its text. */
@@ -147,9 +161,10 @@ const noteList = (notes) =>
   el("ul", { class: "checks" }, ...notes.map((note) => el("li", {}, note)));
 
 /** What a reader should know of a message: nothing is lost in silence. */
-function notesOf({ finish_reason: reason, result }) {
+function notesOf({ finish_reason: reason, result, by_person: byPerson }) {
   const checks = result?.checks ?? {};
   return [
+    byPerson && t("by_person"),
     reason === "length" && t("ended_length"),
     reason === "abort" && t("ended_abort"),
     checks.repetition && t("check_repetition"),

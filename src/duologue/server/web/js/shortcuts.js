@@ -8,7 +8,10 @@ import { t } from "./i18n.js";
 const TABLE = [
   [["Alt+1"], "conversations"],
   [["Alt+2"], "translator"],
-  [["Alt+3"], "models"],
+  [["Alt+3"], "documents"],
+  [["Alt+4"], "assistant"],
+  [["Alt+5"], "queue"],
+  [["Alt+6"], "models"],
   [["Alt+N"], "new_conversation"],
   [["Alt+K"], "search"],
   [["Alt+J"], "keys_composer"],
@@ -22,9 +25,7 @@ const TABLE = [
 /** `actions` are what the shortcuts do: view(index), create(), search(), stop(). */
 export function startShortcuts(actions) {
   const byCode = {
-    Digit1: () => actions.view(0),
-    Digit2: () => actions.view(1),
-    Digit3: () => actions.view(2),
+    ...Object.fromEntries([0, 1, 2, 3, 4, 5].map((n) => [`Digit${n + 1}`, () => actions.view(n)])),
     KeyN: actions.create,
     KeyK: actions.search,
     KeyJ: () => byId(byId("talk").hidden ? "source" : "draft").focus(),

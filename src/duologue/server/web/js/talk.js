@@ -9,13 +9,14 @@ import { onLanguage, t } from "./i18n.js";
 import { Insight } from "./insight.js";
 import { List, titleOf } from "./list.js";
 import { startMenu } from "./menu.js";
-import { editInPlace, GrowingReply } from "./message.js";
+import { editInPlace, GrowingReply, missingReply } from "./message.js";
 import { announce, showError, showNote } from "./notices.js";
 import { Exchange, Replies } from "./replies.js";
 import { Thread } from "./thread.js";
 
 const TITLE_CHARS = 60;
 const WATCH_MS = 1000;
+const LISTEN_MS = 3000;
 
 export class Talk {
   #conversation = null;
@@ -129,6 +130,7 @@ export class Talk {
       this.#thread.follow(true);
       this.#insight.show(this.#thread.lastReply, id);
       if (conversation.replying && !exchange) this.#watch(id);
+      else if (!exchange) this.#lookAfter(conversation, messages.at(-1));
     } catch (error) {
       showError(error);
       if (error.status === 404) location.hash = "#/talk";
@@ -141,7 +143,37 @@ export class Talk {
     this.#watching = setTimeout(() => this.#open(id), WATCH_MS);
   }
 
+  /** A person may say something; and a question whose reply never came can be asked anew. */
+  #lookAfter(conversation, last) {
+    if (conversation.handover) {
+      showHandover(conversation.handover);
+      this.#watching = setTimeout(() => this.#listen(conversation, last), LISTEN_MS);
+    }
+    if (last?.role === "user" && conversation.handover !== "taken") {
+      this.#thread.append(missingReply(() => this.#regenerate(last)));
+    }
+  }
+
+  /** Looks whether somebody said something; whoever reads is not disturbed before. */
+  async #listen(before, last) {
+    const { id } = before;
+    if (byId("talk").hidden || this.#shown !== id || this.#isBusy) return;
+    try {
+      const { messages, ...now } = await call("GET", `v1/conversations/${id}`);
+      if (this.#shown !== id || this.#isBusy) return;
+      const isNew = messages.at(-1)?.id !== last?.id || now.handover !== before.handover;
+      if (!isNew) this.#watching = setTimeout(() => this.#listen(before, last), LISTEN_MS);
+      else {
+        if (messages.at(-1)?.by_person) announce(`${t("by_person")} ${messages.at(-1).text}`);
+        await this.#open(id);
+      }
+    } catch (error) {
+      showError(error);
+    }
+  }
+
   #set(conversation) {
+    showHandover(conversation?.handover);
     this.#conversation = conversation;
     this.#thread.title(conversation ? titleOf(conversation) : t("new_conversation"));
     byId("thread-menu").hidden = conversation === null;
@@ -183,7 +215,8 @@ export class Talk {
 
   async #regenerate(message) {
     if (this.#isBusy) return;
-    const before = this.#thread.before(message.id);
+    const earlier = this.#thread.before(message.id);
+    const before = message.role === "user" ? [...earlier, message] : earlier;
     const question = before.at(-1);
     this.#thread.draw(before);
     const exchange = new Exchange(this.#shown, this.#thread.itemOf(question.id), question);
@@ -250,12 +283,14 @@ export class Talk {
         reply.commit(event.text);
       } else if (event.type === "revise") reply.revise(event.text);
       else if (event.type === "done") {
-        if (firstMs !== null) this.#insight.timed(event.message.id, firstMs);
+        if (firstMs !== null && event.message) this.#insight.timed(event.message.id, firstMs);
         this.#replies.end(exchange);
-        if (reply.item.isConnected) {
+        if (reply.item.isConnected && !event.message) await this.#open(conversation);
+        else if (reply.item.isConnected) {
           this.#thread.settle(reply.item, event.message);
           this.#insight.show(event.message, conversation);
           announce(`${t("reply")}: ${event.message.text}`);
+          if (event.message.result?.declined) await this.#open(conversation);
         }
       }
       if (reply.item.isConnected) this.#thread.follow();
@@ -309,6 +344,11 @@ export class Talk {
     if (isDrawer) openDrawer("insight", byId("open-insight"));
     else byId("insight").querySelector("button.evidence")?.focus();
   }
+}
+
+/** Tells that a person is to answer, or does. */
+function showHandover(state) {
+  byId("handover").textContent = state ? t(`handover_${state}`) : "";
 }
 
 /** Changes the address, and does something when the view is there. */
