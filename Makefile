@@ -76,6 +76,9 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/dialogue.py
 	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/serve_http.py
+	$(BIN)/python benchmarks/serve_live.py
+	$(BIN)/python benchmarks/serve_soak.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/footprint.py
 	$(BIN)/python benchmarks/families.py

@@ -150,6 +150,43 @@ GOALS = {
     "F5": Goal(
         "peak memory of loading NLLB-200-600M as int8, over 1.2 × its size + 300 MB", 1, "families"
     ),
+    "S1": Goal(
+        "16 chat streams over HTTP: tokens/s over the engine's", 0.9, "serve_http", at_least=True
+    ),
+    "S2": Goal(
+        "the same: added to p95 of the first token", 3, "serve_http", " ms", is_difference=True
+    ),
+    "S1s": Goal(
+        "16 stored conversations: tokens/s over the engine's, which stores nothing",
+        0.9,
+        "serve_http",
+        at_least=True,
+    ),
+    "S2s": Goal(
+        "the same: added to p95 of the first token", 3, "serve_http", " ms", is_difference=True
+    ),
+    "S3": Goal("live draft: p95 from a pause to the whole translation", 150, "serve_live", " ms"),
+    "S4": Goal(
+        "first token without a live draft, over that with one", 2, "serve_live", at_least=True
+    ),
+    "S5": Goal("memory of 500 idle connections", 30, "serve_http", " MB", is_difference=True),
+    "S5c": Goal(
+        "processor time of 500 idle connections in 20 s, beside none",
+        0.05,
+        "serve_http",
+        " s",
+        is_difference=True,
+    ),
+    "S6": Goal(
+        "growth of memory in a soak of 10 minutes", 1, "serve_soak", " MB/min", is_difference=True
+    ),
+    "S6l": Goal(
+        "the same: failed requests, and what is left of all others",
+        0,
+        "serve_soak",
+        "",
+        is_difference=True,
+    ),
 }
 
 

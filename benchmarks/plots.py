@@ -43,3 +43,41 @@ def plot(
     figure.savefig(path)
     pyplot.close(figure)
     return path
+
+
+def shares(
+    name: str,
+    xs: Sequence[float],
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    labels: tuple[str, str],
+    folder: Path | None,
+) -> Path | None:
+    """Draw panels side by side (title -> label -> y values) on plain axes; returns the file.
+
+    labels  of the x and the y axes
+    folder  of the file; None draws nothing
+    """
+    if folder is None:
+        return None
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    size = (3.2 * len(panels) + 0.6, 3.4)
+    figure, grid = pyplot.subplots(
+        1, len(panels), figsize=size, layout="constrained", sharey=True, squeeze=False
+    )
+    for axes, (title, series) in zip(grid[0], panels.items(), strict=True):
+        for label, ys in series.items():
+            axes.plot(xs, ys, marker=".", label=label)
+        axes.set(title=title, xlabel=labels[0], ylim=(0, None))
+        axes.grid(alpha=0.3)
+    grid[0][0].set_ylabel(labels[1])
+    handles, names = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+    path = folder / f"{name}.svg"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    pyplot.close(figure)
+    return path

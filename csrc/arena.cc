@@ -64,6 +64,7 @@ void* Arena::take_bytes(size_t wanted) {
   }
   std::byte* start = chunks_.back().start + used_;
   used_ += bytes;
+  num_bytes_ += bytes;
   allow(start, wanted);
   return start;
 }

@@ -47,6 +47,8 @@ class Arena {
   T* take(int64_t count) {
     return static_cast<T*>(take_bytes(static_cast<size_t>(count) * sizeof(T)));
   }
+  // Of all arrays together.
+  size_t num_bytes() const { return num_bytes_; }
 
  private:
   void* take_bytes(size_t wanted);
@@ -57,6 +59,7 @@ class Arena {
   };
   std::vector<Chunk> chunks_;
   size_t used_ = 0;  // of the last chunk
+  size_t num_bytes_ = 0;
 };
 
 }  // namespace duologue

@@ -311,6 +311,7 @@ NB_MODULE(_native, module) {
       .def("score", &score, "logits"_a.noconvert(), "suppressed"_a,
            "(best [B] int64, log_norm [B] float32); suppressed ids of logits [B, V] become -inf.")
       .def_ro("pool", &Model::pool)
+      .def_prop_ro("weight_bytes", [](const Model& model) { return model.weights.arena->num_bytes(); })
       .def("decode_step", &step, "states"_a, "ids"_a,
            "logits [B, V] float32 after one token for each state.")
       .def_prop_ro("isa", [](const Model& model) { return std::string(model.runtime.kernels.name); })

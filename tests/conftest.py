@@ -1,18 +1,26 @@
-"""Tiny seeded models for tests; they need only NumPy and tokenizers, and nothing is downloaded.
+"""Tiny seeded models, which need only NumPy and tokenizers, and `duologue` as a process.
 
 tiny_tokenizer       a trained byte-fallback Tokenizer
 tiny_config          tiny_config(cell="transformer") -> ModelConfig
 tiny_weights         tiny_weights(config) -> float32 weights, the same for the same config
 tiny_model_folder    tiny_model_folder(cell="transformer", precision="int8") -> Path (read only)
+run_cli              run_cli(*arguments, stdin=b"", before=None, **environment) -> a finished run
+open_terminal        open_terminal(arguments) -> Terminal, on which `duologue` runs
+postgres_folder      the socket of a PostgreSQL server, one for all tests; skips where there is none
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import databases
 import numpy as np
 import pytest
+from cli_process import COMMAND, Finished, RunCli, environment
+from cli_terminal import OpenTerminal, Terminal
 from hypothesis import HealthCheck, settings
 
 from duologue.checkpoint.store import Weights, save_model, weight_spec
@@ -104,3 +112,50 @@ def tiny_model_folder(
         return folder
 
     return make
+
+
+@pytest.fixture
+def run_cli(tmp_path: Path) -> RunCli:
+    def run(
+        *arguments: str | bytes | os.PathLike[str],
+        stdin: bytes = b"",
+        before: Callable[[], None] | None = None,
+        **extra: str,
+    ) -> Finished:
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            input=stdin,
+            capture_output=True,
+            cwd=tmp_path,
+            env=environment() | extra,
+            preexec_fn=before,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def open_terminal(tmp_path: Path) -> Iterator[OpenTerminal]:
+    opened: list[Terminal] = []
+
+    def start(arguments: list[str]) -> Terminal:
+        opened.append(Terminal(arguments, tmp_path))
+        return opened[-1]
+
+    yield start
+    for terminal in opened:
+        os.close(terminal.screen)
+        if terminal.pid:
+            os.kill(terminal.pid, 9)
+            os.waitpid(terminal.pid, 0)
+
+
+@pytest.fixture(scope="session")
+def postgres_folder() -> Iterator[Path]:
+    programs = databases.postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with databases.running_postgres(programs) as folder:
+        yield folder

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from duologue.engine.memory import Memory
     from duologue.errors import DuologueError
     from duologue.explain import Explanation
+    from duologue.explain.erasure import ErasureOptions
     from duologue.types import (
         Alternative,
         Checks,
@@ -38,6 +39,7 @@ __all__ = [
     "Conversation",
     "Done",
     "DuologueError",
+    "ErasureOptions",
     "Event",
     "Explanation",
     "Glossary",
@@ -56,6 +58,7 @@ __all__ = [
 _MODULES = {
     "Conversation": "conversation",
     "DuologueError": "errors",
+    "ErasureOptions": "explain.erasure",
     "Explanation": "explain",
     "Glossary": "apps.translate",
     "Memory": "engine.memory",

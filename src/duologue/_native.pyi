@@ -148,6 +148,9 @@ class Model:
     @property
     def pool(self) -> PagePool:
         """Where keys and values live."""
+    @property
+    def weight_bytes(self) -> int:
+        """What the packed matrices take, sketch included; vectors are not counted."""
     def start(
         self,
         memory: Sequence[Segment],

@@ -9,6 +9,8 @@
     ├── TrainingError       a run that cannot go on (non-finite losses, nothing to train on)
     ├── StorageError        a database that cannot be opened, read or written
     ├── NotFoundError       a conversation, message or key that its owner does not have
+    ├── RemoteError         a server that cannot be reached, is not ours, or refuses
+    ├── WebhookError        an address that was to be told of something did not take it
     └── EngineError         an inference request that cannot be served
         └── OverloadedError     not now: tells when to try again
 
@@ -84,6 +86,25 @@ class NotFoundError(DuologueError):
     """There is no such thing, or it belongs to someone else, which must look the same."""
 
     code = "not_found"
+
+
+class RemoteError(DuologueError):
+    """A server cannot be reached, does not answer as ours do, or refuses what it was asked for.
+
+    refused_as  the `code` of the server's own error; None: the server said nothing of the kind
+    """
+
+    code = "remote_error"
+
+    def __init__(self, message: str, refused_as: str | None = None) -> None:
+        self.refused_as = refused_as
+        super().__init__(message)
+
+
+class WebhookError(DuologueError):
+    """An address could not be told of something, or did not understand it."""
+
+    code = "webhook_failed"
 
 
 class EngineError(DuologueError):

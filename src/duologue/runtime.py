@@ -11,7 +11,7 @@ are. Offsets in the spans that come from here count characters of what was read.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
 from duologue.errors import EngineError, InputError
 from duologue.explain import Source, confidence, unread_span
+from duologue.explain.erasure import Context, Effects, ErasureOptions, answer_scorer, erasing
 from duologue.text.imported_template import Prefix, SourceIds
 from duologue.text.language import guess_language
 from duologue.text.templates import AnyTokenizer, Template, template_of
@@ -160,6 +161,15 @@ class Runtime:
         num_read = kept.stop - kept.start
         return kept, unread_span(self.tokenizer, source.text, text_ids, num_read, segment)
 
+    def require_room(self, source: Source, memory: Memory) -> None:
+        """Raises InputError, with the sizes, if a memory has no room for all of a source."""
+        room = self.config.max_positions - memory.num_tokens
+        if len(source.ids) > room:
+            raise InputError(
+                f"the text has {len(source.ids)} tokens, the memory has room for {room} "
+                f"of {self.config.max_positions}"
+            )
+
     def read(
         self, source: Source, memory: Memory | None = None, is_document: bool = False
     ) -> Reading:
@@ -194,6 +204,30 @@ class Runtime:
             ),
             usage=replace(usage, produced_tokens=len(best.ids)),
         )
+
+    # --- why it came out so ------------------------------------------------------------------
+
+    def answer_ids(self, answer: str, prefix: Prefix) -> tuple[int, ...]:
+        """An answer as the decoder would say it, as much of it as it can say."""
+        room = self.config.target_positions - len(prefix.ids) - len(prefix.forced) - 1
+        return tuple(self.tokenizer.encode(answer)[: max(1, room)])
+
+    def effects(
+        self,
+        context: Context,
+        prefix: Prefix,
+        ids: Sequence[int],
+        options: ErasureOptions,
+        segments: Sequence[int] | None = None,
+    ) -> Generator[None, None, Effects]:
+        """What an answer would be less likely without; yields between pieces of its work.
+
+        ids       of the answer, without its end
+        segments  whose text may be left out; None: all
+        """
+        score = answer_scorer(self.engine, prefix.ids, prefix.forced, ids)
+        pieces = erasing(context, score, self.tokenizer, options, len(ids), segments)
+        return (yield from pieces)
 
 
 def check_text(text: str) -> str:

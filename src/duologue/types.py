@@ -21,6 +21,7 @@ FinishReason = Literal["stop", "length", "abort", "error"]
 Precision = Literal["f32", "bf16", "int8", "int4"]
 Timestamps = Literal["segment", "word", "none"]
 TranscriptFormat = Literal["txt", "srt", "vtt", "json"]
+CommandStatus = Literal["asking", "confirming", "done", "failed", "cancelled", "undone"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)  # the coarsest comes last
 
@@ -161,6 +162,7 @@ class Checks:
     invented          of a translation: spans of its text that the source does not say; the same
     wrong_language    of a translation: spans of its text in another language than was asked for
     glossary          of a translation: source spans of terms that did not come out as told
+    lost              of a translation: placeholders and numbers that it lacks, or has too often
     """
 
     source_truncated: tuple[Span, ...] = ()
@@ -171,6 +173,23 @@ class Checks:
     invented: tuple[Span, ...] = ()
     wrong_language: tuple[Span, ...] = ()
     glossary: tuple[Span, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Command:
+    """What an assistant was told to do, and how far it is.
+
+    slots   values ready for JSON: numbers, "15:30", "2026-03-05", seconds of durations, texts
+    spans   where each value was said, as far as it was; `segment` counts the texts of this command
+    status  asking: a slot is missing; confirming: it waits for a yes; done; failed; cancelled;
+            undone: what was done before was taken back
+    """
+
+    intent: str
+    slots: dict[str, Any] = field(default_factory=dict)
+    spans: dict[str, Span] = field(default_factory=dict)
+    status: CommandStatus = "done"
 
 
 @dataclass(frozen=True)
@@ -182,12 +201,58 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Citation:
+    """A passage of a knowledge base that an answer comes from, or that is nearest to a question.
+
+    document    path of the document
+    heading     the path of headings above the passage; may be empty
+    passage     number of the passage in the base
+    text        the passage
+    start, end  what was used, in characters of `text`, end excluded; equal: nothing
+    sentence    the sentences around that; of a passage that was not used, its beginning
+    score       how well it fits the question: 1 is the best there can be
+    """
+
+    document: str
+    heading: str
+    passage: int
+    text: str
+    start: int
+    end: int
+    sentence: str
+    score: float
+
+
+@dataclass(frozen=True)
+class SentenceLabel:
+    """One sentence of a text that was judged, by itself.
+
+    span           where it stands; its score is the probability of the label
+    probabilities  every label with its probability
+    """
+
+    span: Span
+    label: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished reply, translation or label, with what a program needs to judge it.
 
-    confidence     geometric mean of the token probabilities, or the probability of the label
+    confidence     geometric mean of the token probabilities, or the probability of the label; of
+                   an answer from documents, the probability that it is right
     probabilities  every label with its probability (they sum to 1); empty for free text
     evidence       source spans that the decoder attended to most, best first
+    influence      source spans without which the result would be less likely, best first; scores
+                   are shares of all that it would lose. Empty if it was not asked for: see
+                   Model.explain, Conversation.why and KnowledgeBase.explain
+    citations      of an answer from documents: the passages that it comes from, or if it was
+                   declined, the nearest ones
+    declined       the documents do not say, or an assistant did not understand; `text` says so
+    command        what an assistant made of the text; None elsewhere, and if nothing fitted
+    sentences      of a label: each sentence judged by itself, if that was asked for
+    mixed          sentences of the text say clearly different things; see apps.sentiment
     """
 
     text: str
@@ -198,6 +263,12 @@ class Result:
     alternatives: tuple[Alternative, ...] = ()
     probabilities: dict[str, float] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
+    citations: tuple[Citation, ...] = ()
+    declined: bool = False
+    command: Command | None = None
+    sentences: tuple[SentenceLabel, ...] = ()
+    mixed: bool = False
+    influence: tuple[Span, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON-ready values; one of these is one line of `--json`."""

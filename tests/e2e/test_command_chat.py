@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_process import COMMAND, RunCli, assert_refused, environment, lines_of
+from cli_process import RunCli, assert_refused, lines_of
+from cli_terminal import PROMPT, OpenTerminal
 
 from duologue.checkpoint.store import dequantize, load_model, save_model
 from duologue.config import replace
 
 Folders = Callable[..., Path]
-PROMPT = b"you> "
 
 
 @pytest.fixture
@@ -104,70 +101,6 @@ def test_bad_piped_lines_are_refused(
 
 
 # --- at a terminal -----------------------------------------------------------------------------
-
-
-class Terminal:
-    """A process on a pseudo-terminal; reads wait for what is expected, never for a time."""
-
-    def __init__(self, arguments: list[str], folder: Path) -> None:
-        self.seen = b""
-        self.pid, self.screen = pty.fork()
-        if self.pid == 0:
-            os.chdir(folder)
-            command = [*COMMAND, *arguments]
-            os.execve(command[0], command, environment() | {"TERM": "dumb"})
-
-    def expect(self, words: bytes) -> bytes:
-        """Everything up to and with `words`."""
-        while words not in self.seen:
-            self.read_more()
-        before, _, self.seen = self.seen.partition(words)
-        return before + words
-
-    def read_more(self) -> None:
-        """Wait for more output."""
-        ready, _, _ = select.select([self.screen], [], [], 60)
-        assert ready, f"nothing more came after {self.seen!r}"
-        chunk = os.read(self.screen, 4096)
-        assert chunk, f"ended after {self.seen!r}"
-        self.seen += chunk
-
-    def type(self, keys: bytes) -> None:
-        os.write(self.screen, keys)
-
-    def exit_code(self, keys: bytes) -> int:
-        """Read to the end of the output, typing `keys`, again if a second brings nothing new."""
-        try:
-            self.type(keys)
-            while True:
-                if select.select([self.screen], [], [], 1)[0]:
-                    self.seen += os.read(self.screen, 4096)
-                else:
-                    self.type(keys)
-        except OSError:  # how Linux tells that the other side is closed
-            pass
-        _, status = os.waitpid(self.pid, 0)
-        self.pid = 0
-        return os.waitstatus_to_exitcode(status)
-
-
-@pytest.fixture
-def open_terminal(tmp_path: Path) -> Iterator[Callable[[list[str]], Terminal]]:
-    opened: list[Terminal] = []
-
-    def start(arguments: list[str]) -> Terminal:
-        opened.append(Terminal(arguments, tmp_path))
-        return opened[-1]
-
-    yield start
-    for terminal in opened:
-        os.close(terminal.screen)
-        if terminal.pid:
-            os.kill(terminal.pid, 9)
-            os.waitpid(terminal.pid, 0)
-
-
-OpenTerminal = Callable[[list[str]], Terminal]
 
 
 def test_terminal_shows_a_prompt_and_the_same_reply_as_a_pipe(

@@ -2,6 +2,7 @@
 
 Site        the running server
 Gate        decides how many steps its model decodes
+Reads       what its encoder is asked to read
 start_site  starts one; see conftest.py for the fixtures
 begin, say, streaming, events, shown, texts, error_of   talking
 """
@@ -77,9 +78,9 @@ class Gate:
         """Until a step waits at the gate."""
         self._wait(lambda: self._allowed == 0 and self._num_waiting > 0)
 
-    def wait_until_aborted(self) -> None:
-        """Until the engine was told to end a request, since this was asked last."""
-        self._wait(lambda: self._num_aborts > 0)
+    def wait_until_aborted(self, times: int = 1) -> None:
+        """Until the engine was told so often to end a request, since this was asked last."""
+        self._wait(lambda: self._num_aborts >= times)
         self._num_aborts = 0
 
     def _wait(self, condition: Callable[[], bool]) -> None:
@@ -130,16 +131,31 @@ class Site:
         assert not self.thread.is_alive(), "the server does not stop"
 
 
+class Reads:
+    """What the encoder is asked to read."""
+
+    def __init__(self, site: Site) -> None:
+        self.ids: list[tuple[int, ...]] = []
+        forward = site.served.runtime.forward
+        begin_encode = forward.begin_encode
+
+        def noted(ids: Any, memory: Any, is_document: bool = False) -> Any:
+            self.ids.append(tuple(ids))
+            return begin_encode(ids, memory, is_document)
+
+        forward.begin_encode = noted  # type: ignore[method-assign]
+
+
 Start = Callable[..., Site]
 
 
-def start_site(options: ServeOptions) -> Site:
+def start_site(options: ServeOptions, telemetry: Any = None) -> Site:
     """A server on a free port; it takes requests by the time this returns."""
     service = open_service(options)
     (runtime,) = service._runtimes.values()
     gate = Gate(runtime.engine)
     listener = listen(options)
-    server = Server(make_app(service, options), service, options)
+    server = Server(make_app(service, options, telemetry), service, options)
     started, is_stopping = threading.Event(), threading.Event()
     drain = service.drain
 

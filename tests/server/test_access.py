@@ -33,10 +33,10 @@ BODIES = {
 
 
 @pytest.fixture
-def secrets(tmp_path: Path) -> dict[str, str]:
-    """Keys in a data folder, by name."""
-    database = open_store(tmp_path / "data", None)
-    keys = Keys(database)
+def secrets(tmp_path: Path, database: str | None) -> dict[str, str]:
+    """Keys in the database, by name."""
+    store = open_store(tmp_path / "data", database)
+    keys = Keys(store)
     made = {
         "ann": keys.create("ann", ["chat", "translate"])[1],
         "bob": keys.create("bob", ["chat"])[1],
@@ -44,7 +44,7 @@ def secrets(tmp_path: Path) -> dict[str, str]:
         "gone": keys.create("gone", ["chat", "translate", "admin"])[1],
     }
     keys.revoke(made["gone"].split("_")[1])
-    database.close()
+    store.close()
     return made
 
 
@@ -59,6 +59,7 @@ def routes(site: Site) -> Iterator[tuple[str, str]]:
 
 def request(client: httpx.Client, method: str, path: str, **ids: str) -> httpx.Response:
     names = {"conversation_id": "conv_0", "message_id": "msg_0", "name": "a", **ids}
+    names = {"document_id": "doc_0", "handover_id": "hand_0", **names}
     body = BODIES.get(path) if method in ("POST", "PATCH") else None
     return client.request(method, path.format(**names), json=body)
 
@@ -216,6 +217,22 @@ def test_every_answer_has_headers_that_keep_browsers_careful(site: Site) -> None
         assert "unsafe" not in answer.headers["content-security-policy"]
         assert answer.headers["cache-control"] == "no-store"
         assert "server" not in answer.headers
+
+
+def test_a_browser_keeps_the_page_as_long_as_it_is_the_same(site: Site) -> None:
+    client = site.client()
+    for path in ("/", "/js/app.js"):
+        whole = client.get(path)
+        assert whole.status_code == 200
+        assert whole.headers["cache-control"] == "no-cache"
+        tag = whole.headers["etag"]
+        same = client.get(path, headers={"If-None-Match": tag})
+        assert (same.status_code, same.content) == (304, b"")
+        assert (same.headers["cache-control"], same.headers["etag"]) == ("no-cache", tag)
+        # It would replace the policy that the page was kept with.
+        assert "content-security-policy" not in same.headers
+        assert client.get(path, headers={"If-None-Match": '"other"'}).content == whole.content
+    assert client.get("/nothing.js").headers["cache-control"] == "no-store"
 
 
 def test_a_conversation_in_a_url_of_another_language_is_not_found(site: Site) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from server_site import Site, Start, error_of
+from server_site import Site, Start, begin, error_of
 
 from duologue.cli import invoke, serve
 from duologue.errors import ConfigError, DuologueError, InputError, NotFoundError
@@ -47,6 +47,30 @@ def test_a_key_is_made_used_listed_and_revoked(run: Run, start: Start) -> None:
     assert run("keys", "revoke", key_id) == []
     error_of(site.client(secret).get("/v1/info"), 401, "unauthorized")
     assert run("keys", "list")[0].endswith("Z")
+
+
+def test_the_first_key_closes_a_server_that_runs_and_revoking_it_opens_nothing(
+    run: Run,
+    start: Start,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("duologue.server.service.KEY_LOOK_S", 0.0)
+    site = start()
+    client = site.client()
+    begin(client)
+    invoke(["keys", "create", "mine", "--data", str(tmp_path / "data")])
+    secret, told = capsys.readouterr()
+    assert "the first key: from now on the server demands one" in told
+    error_of(client.get("/v1/conversations"), 401, "unauthorized")
+    keyed = site.client(secret.strip())
+    assert keyed.get("/v1/conversations").json()["data"] == []
+    run("keys", "revoke", secret.split("_")[1])
+    error_of(keyed.get("/v1/info"), 401, "unauthorized")
+    error_of(client.get("/v1/info"), 401, "unauthorized")
+    site.stop()
+    assert len(start().client().get("/v1/conversations").json()["data"]) == 1
 
 
 def test_a_key_opens_conversations_and_translation_unless_told_otherwise(run: Run) -> None:

@@ -6,11 +6,14 @@ import json
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from server_site import LONG, Site, Start, begin, error_of, events, say, shown, streaming, texts
 
-from duologue import explain
+from duologue.explain import attention
+from duologue.server import curves
+from duologue.types import Turn
 
 # --- conversations -------------------------------------------------------------------------------
 
@@ -19,8 +22,10 @@ def test_a_conversation_is_made_shown_renamed_and_deleted(site: Site) -> None:
     client = site.client()
     made = client.post("/v1/conversations", json={"title": " A  trip "}).json()
     assert made.keys() == {
-        "id", "title", "model", "created_at", "updated_at", "head", "replying",
+        "id", "title", "model", "created_at", "updated_at", "head", "replying", "source",
+        "handover",
     }  # fmt: skip
+    assert (made["source"], made["handover"]) == ("model", None)
     assert (made["title"], made["head"], made["replying"]) == ("A trip", None, False)
     assert made["model"] == site.served.name
     assert made["created_at"].endswith("Z")
@@ -97,7 +102,7 @@ def test_a_reply_is_that_of_the_same_conversation_without_a_server(start: Start,
 def test_evidence_names_the_message_that_it_stands_in(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(explain, "_MIN_SHARE", 1.0)  # a random model looks everywhere
+    monkeypatch.setattr(attention, "_MIN_SHARE", 1.0)  # a random model looks everywhere
     client = site.client()
     conversation = begin(client)
     found = []
@@ -387,3 +392,61 @@ def test_deleting_a_conversation_ends_the_reply_in_it(site: Site) -> None:
         deleting.join()
     error_of(client.get(path), 404, "not_found")
     assert site.served.runtime.forward.pool.used_bytes == 0
+
+
+def test_the_sentiment_of_a_conversation_is_a_curve_over_what_is_shown(site: Site) -> None:
+    client = site.client()
+    talk = begin(client)
+    where = f"/v1/conversations/{talk}"
+    assert client.get(f"{where}/sentiment").json()["points"] == []
+    first = say(client, talk, "the food was cold")
+    second = say(client, talk, "this film was great")
+    curve = client.get(f"{where}/sentiment").json()
+    messages = [
+        message
+        for message in client.get(where).json()["messages"]
+        if message["status"] == "complete" and message["text"].strip()
+    ]
+    assert [point["message"] for point in curve["points"]] == [one["id"] for one in messages]
+    turns = [Turn(message["role"], message["text"]) for message in messages]
+    expected = site.served.model.sentiment_curve(turns, smoothing=curve["smoothing"])
+    for point, wanted in zip(curve["points"], expected, strict=True):
+        assert point["speaker"] == wanted.speaker
+        assert point["level"] == pytest.approx(wanted.level, abs=1e-5)
+    assert curve["left_out"] == 0
+    say(client, talk, "what time does the train leave", parent=first["reply"]["id"])
+    other = client.get(f"{where}/sentiment").json()["points"]
+    assert second["message"]["id"] not in [point["message"] for point in other]
+    assert other[0] == curve["points"][0]
+
+
+def test_messages_are_judged_once_and_the_oldest_beyond_the_limit_not_at_all(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[str] = []
+    classify = curves.classifying
+
+    def count(runtime: Any, texts: list[str], *rest: Any, **more: Any) -> Any:
+        judged.extend(texts)
+        return classify(runtime, texts, *rest, **more)
+
+    monkeypatch.setattr(curves, "classifying", count)
+    monkeypatch.setattr(curves, "MAX_MESSAGES", 2)
+    client = site.client()
+    talk = begin(client)
+    where = f"/v1/conversations/{talk}"
+    say(client, talk, "the food was cold")
+    client.get(f"{where}/sentiment")
+    known = len(judged)
+    say(client, talk, "this film was great")
+    curve = client.get(f"{where}/sentiment").json()
+    assert "the food was cold" not in judged[known:]
+    before = len(judged)
+    assert client.get(f"{where}/sentiment").json() == curve
+    assert len(judged) == before
+    assert len(curve["points"]) == 2
+    assert curve["left_out"] > 0
+
+
+def test_the_sentiment_of_another_owners_conversation_is_not_found(site: Site) -> None:
+    assert site.client().get("/v1/conversations/nonsense/sentiment").status_code == 404

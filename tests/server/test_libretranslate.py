@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from libretranslatepy import LibreTranslateAPI
 from server_site import Json, Site
 
-from duologue.server import html
+from duologue.apps.documents import html_lexer as html
 from duologue.types import Options
 
 HELLO = "hello how are you"

@@ -87,8 +87,7 @@ def test_a_reply_that_takes_too_long_is_ended_and_kept(start: Start) -> None:
         site.gate.wait_until_used_up()
         with streaming(client, conversation, "hello") as stream:
             next(stream)
-            site.gate.wait_until_aborted()
-            site.gate.wait_until_aborted()
+            site.gate.wait_until_aborted(times=2)
             site.gate.open()
             ((name, data),) = stream
     assert (name, data["error"]["code"]) == ("failed", "timeout")
@@ -211,6 +210,18 @@ def test_a_full_queue_of_the_engine_is_overload_too(
             assert texts(client, made[2]) == []
             site.gate.open()
             assert [list(stream)[-1][0] for stream in (first, second)] == ["done", "done"]
+
+
+def test_the_memory_of_a_model_is_its_weights_and_what_it_holds(site: Site) -> None:
+    client, forward = site.client(), site.served.runtime.forward
+
+    def told() -> int:
+        (model,) = client.get("/v1/info").json()["models"]
+        return int(model["memory_bytes"])
+
+    assert told() == forward.weight_bytes > 0
+    say(client, begin(client), "hello")
+    assert told() == forward.weight_bytes + forward.pool.used_bytes > forward.weight_bytes
 
 
 # --- settings ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from server_site import WAIT_S, Json, Site, begin, say, shown, texts
+from server_site import WAIT_S, Json, Reads, Site, begin, say, shown, texts
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -42,21 +42,6 @@ def one(socket: ClientConnection, kind: str) -> Json:
 def wait_until_free(site: Site) -> None:
     site.gate.open()
     site.wait_for_replies()
-
-
-class Reads:
-    """What the encoder is asked to read."""
-
-    def __init__(self, site: Site) -> None:
-        self.ids: list[tuple[int, ...]] = []
-        forward = site.served.runtime.forward
-        begin_encode = forward.begin_encode
-
-        def noted(ids: Any, memory: Any, is_document: bool = False) -> Any:
-            self.ids.append(tuple(ids))
-            return begin_encode(ids, memory, is_document)
-
-        forward.begin_encode = noted  # type: ignore[method-assign]
 
 
 def test_a_draft_is_encoded_once_and_translated_and_judged(site: Site) -> None:

@@ -93,7 +93,8 @@ def test_a_crowd_leaves_nothing_behind(site: Site, seed: int) -> None:
             assert client.delete(f"/v1/conversations/{conversation['id']}").status_code == 204
     service, served = site.service, site.served
     assert service.places.num_active == service.places.num_streams == served.bridge.num_live == 0
-    assert site.server.config.app.state.dialogues._running == {}  # type: ignore[union-attr]
+    dialogues = site.server.config.app.state.dialogues  # type: ignore[union-attr]
+    assert dialogues._running == dialogues._paths._kept == {}
     assert served.memories.num_bytes == served.runtime.forward.pool.used_bytes == 0
     assert service.cache is not None
     assert list(service.cache._folder.iterdir()) == []

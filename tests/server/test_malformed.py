@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import re
 import socket
 from typing import Any
 
@@ -213,6 +214,26 @@ def test_metrics_count_and_tell_nothing_else(site: Site) -> None:
         line = f'duologue_tokens_total{{kind="{kind}",model="{name}"}} {usage[f"{kind}_tokens"]}.0'
         assert line in text
     assert f'duologue_first_token_seconds_count{{model="{name}"}} 1.0' in text
-    assert f'duologue_memory_bytes{{kind="pool",model="{name}"}}' in text
+    forward, cache = site.served.runtime.forward, site.service.cache
+    assert cache is not None
+    for kind, model, num_bytes in (
+        ("weights", name, forward.weight_bytes),
+        ("pool", name, forward.pool.used_bytes),
+        ("conversations", name, site.served.memories.num_bytes),
+        ("disk", "", cache.num_bytes),
+    ):
+        assert num_bytes > 0
+        line = f'duologue_memory_bytes{{kind="{kind}",model="{model}"}}'
+        (value,) = re.findall(rf"^{re.escape(line)} (\S+)$", text, re.MULTILINE)
+        assert float(value) == num_bytes
     assert "xyzzy" not in text
     assert conversation not in text
+
+
+def test_a_method_that_nobody_uses_makes_no_series_of_its_own(site: Site) -> None:
+    client = site.client()
+    for method in ("PROPFIND", "MKCOL"):
+        assert client.request(method, "/v1/info").status_code == 405
+    counted = client.get("/metrics").text
+    assert "PROPFIND" not in counted
+    assert 'duologue_requests_total{method="other",route="other",status="405"} 2.0' in counted

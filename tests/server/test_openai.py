@@ -14,6 +14,7 @@ import pytest
 from server_site import WAIT_S, Json, Site, error_of
 
 from duologue.engine.memory import Memory
+from duologue.server import choices
 from duologue.types import Options, Turn
 
 HELLO = "hello how are you"
@@ -72,10 +73,13 @@ def test_a_dialogue_is_answered_as_by_the_python_api(
     read = sum(len(site.served.runtime.turn(turn.role, turn.text).ids) for turn in TURNS)
     assert answer.usage.prompt_tokens == read
     assert answer.usage.total_tokens == read + 12
-    assert site.served.runtime.forward.pool.used_bytes == 0
+    assert site.served.runtime.forward.pool.used_bytes == site.served.memories.num_bytes
 
 
-def test_a_stream_says_the_same(site: Site, client: openai.OpenAI, name: str) -> None:
+def test_a_stream_says_the_same(
+    site: Site, client: openai.OpenAI, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "JOIN_S", 0.0)
     stream = client.chat.completions.create(
         model=name,
         messages=ASKED,
@@ -208,7 +212,7 @@ def test_who_leaves_a_stream_ends_the_answer(site: Site, client: openai.OpenAI, 
     client.chat.completions.create(model=name, messages=ASKED, max_tokens=2)
     assert site.service.places.num_active == 0
     assert site.service.places.num_streams == 0
-    assert site.served.runtime.forward.pool.used_bytes == 0
+    assert site.served.runtime.forward.pool.used_bytes == site.served.memories.num_bytes
 
 
 def test_a_key_is_needed_where_there_are_keys(start: Callable[..., Site]) -> None:
@@ -228,9 +232,22 @@ def test_a_key_is_needed_where_there_are_keys(start: Callable[..., Site]) -> Non
 # --- responses -----------------------------------------------------------------------------------
 
 
-def test_a_response_is_made_whole_and_streamed(
-    site: Site, client: openai.OpenAI, name: str
+def test_pieces_that_come_soon_after_others_are_joined(
+    site: Site, client: openai.OpenAI, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(choices, "JOIN_S", 3600.0)
+    stream = client.chat.completions.create(
+        model=name, messages=ASKED, max_completion_tokens=12, stream=True
+    )
+    texts = [chunk.choices[0].delta.content or "" for chunk in stream]
+    assert [bool(text) for text in texts] == [True, True, False]
+    assert "".join(texts) == expected(site, max_tokens=12)
+
+
+def test_a_response_is_made_whole_and_streamed(
+    site: Site, client: openai.OpenAI, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "JOIN_S", 0.0)
     asked: Json = {
         "model": name, "instructions": "be kind", "input": ASKED[1:], "max_output_tokens": 12,
     }  # fmt: skip

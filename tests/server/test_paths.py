@@ -60,3 +60,14 @@ def test_the_paths_that_were_kept_first_leave_first(store: Conversations) -> Non
     paths.keep("local", grow(store, made[0], "x" * 2000))
     assert paths._kept == {}
     assert paths._num_chars == 0
+
+
+def test_what_is_deleted_is_forgotten(store: Conversations) -> None:
+    paths = Paths(store)
+    one, other = (store.create("local", "m").id for _ in range(2))
+    for conversation in (one, other):
+        paths.keep("local", grow(store, conversation))
+    paths.forget("local", one)
+    assert [key[1] for key in paths._kept] == [other]
+    paths.forget("local", other)
+    assert paths._num_chars == 0

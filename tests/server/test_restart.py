@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import random
-import re
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from server_process import Run
 from server_site import (
     LONG,
     SHORT,
@@ -27,9 +25,6 @@ from server_site import (
     streaming,
     texts,
 )
-
-PROCESS = Path(__file__).with_name("server_process.py")
-
 
 # --- in this process -----------------------------------------------------------------------------
 
@@ -122,48 +117,6 @@ def test_a_stop_lets_replies_end_and_takes_nothing_new(start: Start) -> None:
 
 
 # --- in a process of its own ---------------------------------------------------------------------
-
-
-class Process:
-    """`duologue serve` as a process."""
-
-    def __init__(self, folder: Path, data: Path, pace_s: float, *options: str) -> None:
-        command = [sys.executable, str(PROCESS), str(pace_s), "--port", "0", "--threads", "1"]
-        command += ["--model", str(folder), "--data", str(data), *options]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        found = re.fullmatch(r"duologue: listening on (http://127\.0\.0\.1:\d+)\n", line)
-        assert found is not None, line + self.process.stderr.read()
-        self.client = httpx.Client(base_url=found[1], timeout=WAIT_S)
-
-    def end(self, number: int) -> tuple[int, str]:
-        """Send a signal and wait; exit code and what was written to stderr."""
-        self.process.send_signal(number)
-        return self.wait()
-
-    def wait(self) -> tuple[int, str]:
-        _, written = self.process.communicate(timeout=WAIT_S)
-        return self.process.returncode, written
-
-
-Run = Callable[..., Process]
-
-
-@pytest.fixture
-def run(tiny_model_folder: Callable[..., Path], tmp_path: Path) -> Iterator[Run]:
-    started: list[Process] = []
-
-    def make(pace_s: float = 0.0, *options: str) -> Process:
-        folder = tiny_model_folder("transformer")
-        started.append(Process(folder, tmp_path / "data", pace_s, *options))
-        return started[-1]
-
-    yield make
-    for one in started:
-        one.client.close()
-        if one.process.poll() is None:
-            one.end(signal.SIGKILL)
 
 
 def test_sigterm_during_a_stream_lets_it_end_and_exits_0(run: Run) -> None:
@@ -278,3 +231,27 @@ def test_kill_9_at_any_point_loses_at_most_the_reply_in_progress(run: Run, seed:
         assert all(message["status"] == "complete" for message in path)
         assert sum(one["status"] == "unfinished" for one in messages.values()) <= 1
         say(again, conversation, "what day")
+
+
+def test_a_reply_that_died_with_its_process_is_exported_as_interrupted(
+    run: Run, start: Start
+) -> None:
+    server = run(0.05)
+    conversation = begin(server.client)
+    with streaming(server.client, conversation, "hello") as stream:
+        next(stream)
+        server.end(signal.SIGKILL)
+    site = start()
+    client = site.client()
+    site.service.later(lambda: None).result(WAIT_S)  # after what is done at the start
+    export = f"/v1/conversations/{conversation}/export"
+    question, reply = client.get(export).json()["messages"]
+    assert (reply["status"], reply["finish_reason"]) == ("unfinished", "abort")
+    assert client.get(export, params={"format": "txt"}).text.endswith("Agent: (interrupted)\n")
+    assert texts(client, conversation) == ["hello"]
+    again = client.post(
+        f"/v1/conversations/{conversation}/messages/{question['id']}/regenerate",
+        json={"options": SHORT},
+    ).json()["reply"]
+    assert (again["status"], again["siblings"]) == ("complete", [again["id"]])
+    assert "interrupted" not in client.get(export, params={"format": "txt"}).text

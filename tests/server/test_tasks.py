@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from server_site import LONG, SHORT, Site, begin, error_of, say
+from server_site import LONG, SHORT, Site, begin, error_of, say, shown
 
 from duologue.errors import NotFoundError
+from duologue.explain import erasure
 from duologue.server import held as held_memories
 from duologue.server.held import HeldMemories
 from duologue.types import Options
@@ -182,10 +183,34 @@ def test_a_stored_reply_is_explained(site: Site) -> None:
     assert explained["text"] == said["reply"]["text"]
     assert "".join(piece for piece, _ in explained["tokens"]) == explained["text"]
     assert explained["evidence"] == said["reply"]["result"]["evidence"]
+    assert explained["influence"] == explained["turns"] == []
     body["message_id"] = said["message"]["id"]
     error_of(client.post("/v1/explain", json=body), 400, "invalid_input")
     body["message_id"] = "msg_x"
     error_of(client.post("/v1/explain", json=body), 404, "not_found")
+
+
+def test_erasure_names_the_messages_that_a_reply_needs(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "_MIN_DROP", 1e-6)  # a random model hardly reads
+    client = site.client()
+    conversation = begin(client)
+    said = [say(client, conversation, text) for text in (HELLO, "what time does the train leave")]
+    messages = {
+        message["id"]: message["text"] for message in shown(client, conversation)["messages"]
+    }
+    for number, one in enumerate(said):  # the last, and one that the head is past
+        body = {"conversation_id": conversation, "message_id": one["reply"]["id"]}
+        told = client.post("/v1/explain", json={**body, "method": "erasure"}).json()
+        assert told["influence"]
+        known = list(messages)[: 2 * number + 1]
+        for span in told["influence"]:
+            assert span["message"] in known
+            assert messages[span["message"]][span["start"] : span["end"]] == span["text"]
+        assert {span["message"] for span in told["turns"]} <= set(known)
+        assert told["evidence"] == client.post("/v1/explain", json=body).json()["evidence"]
+    error_of(client.post("/v1/explain", json={**body, "method": "x"}), 422, "invalid_input")
 
 
 def test_nothing_of_a_memory_is_left_behind(site: Site) -> None:
@@ -194,3 +219,18 @@ def test_nothing_of_a_memory_is_left_behind(site: Site) -> None:
     client.post("/v1/sentiment", json={"text": HELLO})
     site.wait_for_replies()
     assert pool.used_bytes == 0
+
+
+def test_sentences_and_label_sets_are_judged_as_in_python(site: Site) -> None:
+    client, model = site.client(), site.served.model
+    text = "The food was cold. this film was great!"
+    body = {"text": text, "sentences": True, "label_set": "sentiment3"}
+    answer = client.post("/v1/sentiment", json=body).json()
+    expected = model.sentiment(text, label_set="sentiment3", sentences=True).to_dict()
+    assert answer["mixed"] == expected["mixed"]
+    for found, wanted in zip(answer["sentences"], expected["sentences"], strict=True):
+        assert found["span"]["text"] == wanted["span"]["text"]
+        assert found["probabilities"] == pytest.approx(wanted["probabilities"], abs=1e-5)
+    refused = client.post("/v1/sentiment", json={"text": text, "label_set": "x"})
+    problem = error_of(refused, 400, "invalid_input")["message"]
+    assert "unknown label set 'x'; there are bank" in problem

@@ -130,7 +130,10 @@ def test_dialogues_without_a_last_user_turn_are_refused(model: Model, turns: lis
 def test_one_memory_is_decoded_in_several_ways(model: Model) -> None:
     memory = model.encode("hello how are you")
     translated = model.decode(memory, "translate zh", SHORT)
-    assert translated.text == model.translate("hello how are you", "zh", options=SHORT).text
+    assert (
+        translated.text
+        == model.translate("hello how are you", "zh", options=SHORT, check=False).text
+    )
     replied = model.decode(memory, "reply", SHORT)
     assert replied.text == model.reply("hello how are you", SHORT).text
     prefix = [model.tokenizer.control_id("<reply>")]
@@ -246,7 +249,7 @@ def test_a_model_that_has_not_learnt_a_task_says_what_it_knows(
 
 def test_threads_get_what_they_would_get_alone(model: Model) -> None:
     jobs: list[Callable[[], object]] = [
-        lambda: model.translate("hello how are you", "zh", options=SHORT).text,
+        lambda: model.translate("hello how are you", "zh", options=SHORT, check=False).text,
         lambda: model.sentiment("the food was cold").probabilities,
         lambda: model.reply("what time", Options(max_tokens=9, temperature=1, seed=5)).text,
         lambda: model.intent("the card has not arrived", "bank").probabilities,

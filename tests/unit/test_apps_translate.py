@@ -143,7 +143,7 @@ def test_a_batch_gives_what_its_texts_give_alone_in_their_order(model: Model) ->
         assert replace(result, usage=alone.usage) == alone
         assert result.usage.encoded_tokens == alone.usage.encoded_tokens > 0
         assert result.usage.produced_tokens == alone.usage.produced_tokens
-        assert result.checks.repetition == has_loop(result.text)
+        assert result.checks.repetition or not has_loop(result.text)
     assert model.translate_batch([], "zh") == []
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from duologue.cli.chat import Talk
+from duologue.cli.partner import LocalPartner
 from duologue.errors import InputError
 from duologue.types import Commit, Done, Options, Result, Turn
 
@@ -45,8 +46,8 @@ class ScriptedModel:
         return self.spoken
 
 
-def talk_with(model: ScriptedModel) -> Talk:
-    return Talk(model, as_json=False)  # type: ignore[arg-type]
+def talk_with(model: ScriptedModel, **changes: Any) -> Talk:
+    return Talk(LocalPartner(model, **changes), as_json=False)  # type: ignore[arg-type]
 
 
 def test_reply_is_printed_as_it_comes_without_terminal_controls(
@@ -68,9 +69,7 @@ def test_ctrl_c_ends_the_reply_and_not_the_chat(capsys: pytest.CaptureFixture[st
 
 def test_changed_options_keep_the_others_of_a_conversation() -> None:
     model = ScriptedModel()
-    talk = talk_with(model)
-    talk.change_options(temperature=0.7, seed=3)
-    talk.answer("hello")
+    talk_with(model, temperature=0.7, seed=3).answer("hello")
     assert model.spoken.options == Options(no_repeat_ngram_size=6, temperature=0.7, seed=3)
 
 

@@ -132,6 +132,20 @@ def test_knowledge_base_keeps_whole_entries_only(tmp_path: Path) -> None:
     assert all(line.endswith("x" * 90) for line in text.split("\n")[1:])
 
 
+def test_a_slot_is_spelled_as_the_text_says_it_or_left_out(tmp_path: Path) -> None:
+    slots = [
+        {"slot": "time", "value": "2 p.m ."},
+        {"slot": "to_do", "value": "Call  mum"},
+        {"slot": "state", "value": "open"},
+    ]
+    row = {"text": "remind me to call mum at 2 P.M.", "intent": "set_reminder", "slots": slots}
+    write_rows(tmp_path / "a.jsonl", row, {**row, "slots": []})
+    targets = [example.targets[-1] for example in read(tmp_path, "a.jsonl")]
+    assert [target.task for target in targets] == ["command", "command"]
+    assert targets[0].text == "set reminder; time: 2 P.M.; to do: call mum"
+    assert targets[1].text == "set reminder"
+
+
 BROKEN_ROWS: list[tuple[Any, str]] = [
     (["a", "list"], "a row is a JSON object"),
     ({}, "no kind of row"),
@@ -157,6 +171,12 @@ BROKEN_ROWS: list[tuple[Any, str]] = [
     ({"turns": [{"role": ["user"], "text": "x"}]}, "a turn has a text and a role"),
     ({"turns": [{"role": "user"}]}, "must be a text"),
     ({"context": "x", "question": "y"}, "'answers' must be a list"),
+    ({"contexts": [], "questions": [{"question": "y", "answers": []}]}, "a context and a question"),
+    ({"contexts": ["x"], "questions": []}, "a context and a question"),
+    ({"contexts": ["x"], "questions": ["y"]}, "'questions' must be a list of objects"),
+    ({"contexts": ["x"], "questions": [{"question": "y"}]}, "'answers' must be a list"),
+    ({"text": "x", "intent": "y", "slots": ["z"]}, "'slots' must be a list of objects"),
+    ({"text": "x", "intent": "y", "slots": [{"slot": "z"}]}, "value of a slot"),
 ]
 
 

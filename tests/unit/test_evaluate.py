@@ -174,7 +174,7 @@ def test_evaluate_scores_labels_without_probabilities_of_texts() -> None:
     done = evaluate(predictor, cases_of("intent", ["card arrival", "card arrival", "oos"]))
     assert {name: score.value for name, score in done.scores.items()} == pytest.approx(
         {"accuracy": 2 / 3, "macro_f1": (2 / 3 + 0 + 1) / 3, "in_scope_accuracy": 0.5}
-        | {"oos_recall": 1.0}
+        | {"oos_recall": 1.0, "ece": 2 / 3}
     )
 
 

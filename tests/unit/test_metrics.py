@@ -132,3 +132,26 @@ def test_scores_of_nothing_are_refused() -> None:
         metrics.perplexity([])
     with pytest.raises(InputError):
         metrics.repetition_rate([])
+
+
+# --- short answers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "references", "f1", "longest"),
+    [
+        ("thirty days", ["Thirty days."], 1, 1),
+        ("in thirty days", ["thirty days", "a month"], 0.8, 0.8),
+        ("days thirty", ["thirty days"], 1, 0.5),
+        ("十元", ["是十元。"], 0.8, 0.8),
+        ("nothing", ["thirty days"], 0, 0),
+        ("", ["thirty days"], 0, 0),
+        ("", [], 1, 1),
+        ("something", [], 0, 0),
+    ],
+)
+def test_answers_are_compared_by_their_words_and_by_their_order(
+    answer: str, references: list[str], f1: float, longest: float
+) -> None:
+    assert metrics.token_f1(answer, references) == pytest.approx(f1)
+    assert metrics.rouge_l(answer, references) == pytest.approx(longest)

@@ -510,3 +510,21 @@ def test_an_unknown_instruction_set_is_refused_with_the_valid_names(
     config = tiny_config()
     with pytest.raises(ConfigError, match=f"'mmx' is not one .*: {', '.join(ISAS)}$"):
         Forward(config, tiny_weights(config), threads=1)
+
+
+def test_the_matrices_take_what_their_precision_says(
+    wide_config: MakeConfig, tiny_weights: MakeWeights
+) -> None:
+    config = replace(wide_config("transformer"), d_ff=64)
+    weights = tiny_weights(config)
+    values = sum(weight.size for weight in weights.values() if weight.ndim == 2)
+    taken = {
+        precision: Forward(config, to_precision(weights, precision), threads=1).weight_bytes
+        for precision in PRECISIONS
+    }
+    # Rows are filled up to whole panels, and there are scales.
+    for precision, num_bytes in (("f32", 4), ("bf16", 2), ("int8", 1)):
+        assert values * num_bytes <= taken[precision] <= values * num_bytes * 1.2
+    assert values / 2 <= taken["int4"] < taken["int8"]
+    sketched = Forward(config, to_precision(weights, "int8"), threads=1, two_stage=True)
+    assert sketched.weight_bytes > taken["int8"]

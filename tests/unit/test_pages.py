@@ -18,6 +18,7 @@ import typer
 from duologue import api, cli
 from duologue.checkpoint.store import Weights, weight_spec
 from duologue.cli.chat import Talk
+from duologue.cli.partner import LocalPartner
 from duologue.config import ModelConfig
 from duologue.engine.forward import Forward
 from duologue.engine.memory import Memory
@@ -252,7 +253,7 @@ def test_the_chat_page_shows_what_the_chat_says(
     tiny_model_folder: Callable[[], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = text_of(ROOT / "docs" / "how-to" / "chat.md")
-    talk = Talk(api.load(tiny_model_folder()), False)
+    talk = Talk(LocalPartner(api.load(tiny_model_folder())), False)
     talk.answer("/memory")
     talk.answer("/help")
     memory, *help_lines = capsys.readouterr().out.splitlines()

@@ -30,6 +30,19 @@ def admitted(engine: Engine) -> list[Request]:
     return [*engine._scheduler.encoding, *engine._scheduler.running]
 
 
+def test_progress_tells_when_a_request_left_the_queue() -> None:
+    engine, forward = make(EngineOptions(max_rows=1), step_s=1.0)
+    first, second, dropped = add(engine), add(engine), add(engine)
+    engine.abort(dropped)
+    begun_s = forward.clock.now_s
+    told: dict[int, set[float | None]] = {}
+    while progress := engine.step():
+        for item in progress:
+            told.setdefault(item.request_id, set()).add(item.admitted_s)
+    # The first one decodes three tokens.
+    assert told == {first: {begun_s}, second: {begun_s + 3.0}, dropped: {None}}
+
+
 # --- the order of admission --------------------------------------------------------------------
 
 

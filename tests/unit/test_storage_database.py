@@ -33,7 +33,15 @@ def schema(connection: Connection) -> dict[str, Any]:
     inspector = inspect(connection)
 
     def ordered(items: Any) -> list[str]:
-        return sorted(repr(sorted(item.items())) for item in items)
+        return sorted(
+            repr(sorted((name, plain(value)) for name, value in item.items())) for item in items
+        )
+
+    def plain(value: Any) -> Any:
+        """Conditions of indexes come as objects."""
+        if isinstance(value, dict):
+            return {name: str(one) for name, one in value.items()}
+        return value
 
     return {
         table: {

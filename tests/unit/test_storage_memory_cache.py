@@ -207,6 +207,16 @@ def test_what_is_there_counts_after_a_restart(tmp_path: Path) -> None:
     assert loaded(smaller, "ab") == 0  # only "abcd" was told, and it is not whole any more
 
 
+def test_a_lazy_cache_looks_at_the_folder_when_it_is_to_write_or_to_tell(tmp_path: Path) -> None:
+    MemoryCache(tmp_path, 10 * SIZE).save(MODEL, turns_of("abcd", SIZE))
+    smaller = MemoryCache(tmp_path, 3 * SIZE, is_lazy=True)
+    assert loaded(smaller, "abcd") == 4  # nothing has left yet
+    smaller.save(MODEL, turns_of("x", SIZE))
+    assert loaded(smaller, "x") == 1
+    assert taken(tmp_path) <= 3 * SIZE
+    assert MemoryCache(tmp_path, 3 * SIZE, is_lazy=True).num_bytes == taken(tmp_path)
+
+
 def test_what_is_larger_than_the_budget_is_not_kept_and_drives_nothing_out(tmp_path: Path) -> None:
     cache = MemoryCache(tmp_path, 2 * SIZE)
     cache.save(MODEL, turns_of("a", SIZE))

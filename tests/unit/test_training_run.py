@@ -6,15 +6,17 @@ import json
 import math
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from duologue.checkpoint.store import load_model
-from duologue.config import Recipe, from_dict, load_recipe, save_recipe
-from duologue.errors import CheckpointError, ConfigError, DataError, TrainingError
+from duologue.api import load
+from duologue.checkpoint.store import load_config, load_model
+from duologue.config import Recipe, from_dict, load_recipe, save_recipe, to_dict
+from duologue.errors import CheckpointError, ConfigError, DataError, InputError, TrainingError
 from duologue.training import progress, setup, trainer
 from duologue.training.state import load_checkpoint
 from duologue.training.validation import Scores
@@ -99,6 +101,23 @@ def act_at(monkeypatch: pytest.MonkeyPatch, update: int, action: Callable[[], ob
         return result
 
     monkeypatch.setattr(trainer, "sum_gradients", sum_gradients)
+
+
+def test_labels_of_ones_own_are_chosen_by_the_name_of_their_file(
+    make_recipe: Callable[..., Recipe],
+) -> None:
+    first = make_recipe()
+    trainer.train(first)
+    folder = Path(first.output) / "model"
+    model = load(folder, threads=1)
+    result = model.sentiment("one two three", label_set="toy")
+    assert set(result.probabilities) == {"good", "bad"}
+    with pytest.raises(InputError, match="unknown label set 'moods'; there are sentiment, senti"):
+        model.sentiment("one two three", label_set="moods")
+    calibrated = replace(model.config, calibration={"toy": 2.0})
+    (folder / "config.json").write_text(json.dumps(to_dict(calibrated)), encoding="utf-8")
+    trainer.train(make_recipe("later", model={}, init=folder))
+    assert load_config(Path(first.output).with_name("later") / "model").calibration == {}
 
 
 def test_a_run_leaves_a_model_metrics_and_plots(make_recipe: Callable[..., Recipe]) -> None:

@@ -21,6 +21,7 @@ from typing import Generic, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from duologue.engine import scoring
 from duologue.engine.engine import Constraints, Finished
 from duologue.engine.memory import Memory
 from duologue.engine.rules import Only, TokenRule
@@ -32,8 +33,6 @@ from duologue.text.imported_template import Prefix
 from duologue.types import Checks, Options, Result, Span, Usage
 
 T = TypeVar("T")
-
-_LEAST_LOGPROB = -30.0  # of an id that the engine never produces
 
 
 @dataclass(frozen=True)
@@ -79,12 +78,8 @@ def score_ask(source: Source | None, prefix: Prefix, ids: Sequence[int]) -> Ask:
 
 
 def scores_of(decoded: Decoded, num_ids: int) -> npt.NDArray[np.float64]:
-    """[num_ids + 1] natural-log probabilities that a score_ask was about; the last is the end's."""
-    best = decoded.finished.best
-    end = best.logprob - sum(best.token_logprobs)
-    found = [*best.token_logprobs, end][: num_ids + 1]
-    found += [_LEAST_LOGPROB] * (num_ids + 1 - len(found))
-    return np.array([max(value, _LEAST_LOGPROB) for value in found])
+    """See engine.scoring.scores_of, of a score_ask."""
+    return scoring.scores_of(decoded.finished, num_ids)
 
 
 # --- plans -------------------------------------------------------------------------------------

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from duologue.apps.labels import classify, label_set
+from collections.abc import Sequence
+
+from duologue.apps.batch import check_texts
+from duologue.apps.labels import choices_of, classify_batch
 from duologue.runtime import Runtime
 from duologue.types import Result
 
 
-def intent(runtime: Runtime, text: str, name: str) -> Result:
-    """The likeliest label of the label set `name` of the model: see labels.classify.
+def intent_batch(runtime: Runtime, texts: Sequence[str], name: str) -> list[Result]:
+    """The likeliest label of the label set `name` for each text: see labels.classify_batch.
 
     Raises InputError, which lists the label sets there are, for an unknown one.
     """
-    return classify(runtime, text, "intent", label_set(runtime, name))
+    choice = choices_of(runtime, "intent", name)
+    check_texts(texts)
+    return classify_batch(runtime, texts, choice)

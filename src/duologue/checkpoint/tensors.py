@@ -42,7 +42,15 @@ Tensors = dict[str, npt.NDArray[Any]]
 BF16 = ".bf16"
 SCALE = ".scale"
 _MAX_LISTED = 8
-_NO_FUNCTION = ("languages", "reply_languages", "tasks", "label_sets", "license", "generation")
+_NO_FUNCTION = (
+    "languages",
+    "reply_languages",
+    "tasks",
+    "label_sets",
+    "calibration",
+    "license",
+    "generation",
+)
 
 
 def tensors_of(weights: Mapping[str, Weight]) -> Tensors:

@@ -21,6 +21,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from duologue import __version__
+from duologue.cli.lines import printable
 from duologue.errors import DuologueError
 
 COMMANDS = (
@@ -28,12 +29,17 @@ COMMANDS = (
     "serve",
     "keys",
     "translate",
+    "tm",
     "summarize",
     "generate",
     "transcribe",
     "sentiment",
     "intent",
+    "ask",
+    "kb",
+    "assistant",
     "evaluate",
+    "calibrate",
     "bench",
     "info",
     "pull",
@@ -70,7 +76,7 @@ def run(arguments: list[str]) -> int:
         if isinstance(error, OSError):
             _discard_output()
         if message:
-            print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
+            print(f"{PROGRAM}: {printable(' '.join(message.split()))}", file=sys.stderr)
         return code
     return 0
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +14,7 @@ from duologue.cli.options import (
     PrecisionOption,
     ThreadsOption,
     capped,
+    progress_bar,
     show_license,
 )
 from duologue.errors import ConfigError
@@ -50,7 +48,7 @@ def evaluate(  # noqa: PLR0913 - the options of a command are its parameters
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(metavar="SET", help="Label set for intents; that of the data if not given."),
+        typer.Option(metavar="SET", help="Label set; of intents that of the data if not given."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Use the first N rows only.")
@@ -65,6 +63,12 @@ def evaluate(  # noqa: PLR0913 - the options of a command are its parameters
             metavar="FOLDER", help="Write report.json, report.md and predictions.jsonl there."
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.svg", help="Of labels: draw how often they are right by confidence."
+        ),
+    ] = None,
     precision: PrecisionOption = "int8",
     threads: ThreadsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -72,7 +76,8 @@ def evaluate(  # noqa: PLR0913 - the options of a command are its parameters
     """Score a model on the rows of a data file.
 
     Translations and replies get BLEU, chrF and the perplexity of the reference; labels get
-    accuracy and macro F1. Scores carry the signature that makes them comparable.
+    accuracy, macro F1 and the expected calibration error of their probabilities. Scores carry
+    the signature that makes them comparable.
 
     \b
     Examples:
@@ -90,29 +95,34 @@ def evaluate(  # noqa: PLR0913 - the options of a command are its parameters
         ) from None
     from duologue.api import model_folder
     from duologue.checkpoint.store import load_model, model_info
+    from duologue.cli.plots import reliability_svg, write_svg
     from duologue.cli.predictor import ModelPredictor
     from duologue.evaluation import evaluate as evaluation
-    from duologue.evaluation.cases import Selection, read_cases
+    from duologue.evaluation.cases import LABEL_TASKS, Selection, read_cases
     from duologue.evaluation.report import Report
     from duologue.runtime import Runtime
 
     selection = Selection(data, split, task, direction, part, limit)
     cases = read_cases(selection)
+    if plot is not None and cases.task not in LABEL_TASKS:
+        raise ConfigError(f"--plot draws the confidence of labels; {cases.task} has none")
     folder = model_folder(model)
     runtime = Runtime(load_model(folder, precision, is_lazy=True), capped(threads))
     show_license(model, runtime.config)
     options = _options(runtime, cases, beam)
-    predictor = ModelPredictor(runtime, cases, options, labels or cases.set)
-    with _progress(len(cases.items)) as progress:
+    predictor = ModelPredictor(runtime, cases, options, labels)
+    with progress_bar("evaluating", len(cases.items)) as progress:
         done = evaluation.evaluate(predictor, cases, progress)
     settings: dict[str, Any] = {"precision": precision, "threads": runtime.forward.threads}
-    if cases.task == "intent":
-        settings["labels"] = labels or cases.set
-    elif cases.task != "sentiment":
+    if cases.task in LABEL_TASKS:
+        settings |= predictor.settings
+    else:
         settings |= asdict(options)
     report = Report(model_info(folder), selection, settings, cases, done)
     if output is not None:
         report.save(output)
+    if plot is not None:
+        write_svg(plot, reliability_svg(f"{cases.set}, {cases.task}", done.reliability))
     print(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else _summary(report))
 
 
@@ -141,14 +151,3 @@ def _summary(report: Report) -> str:
         f"{done.speed.predictions_per_s:.1f} predictions/s, {done.speed.tokens_per_s:.0f} tokens/s"
     )
     return "\n".join(f"{name:<20} {value}" for name, value in rows.items())
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr, if someone looks at it."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("evaluating", total=total)
-        yield lambda done: bar.update(task, completed=done)

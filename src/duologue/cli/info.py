@@ -63,11 +63,14 @@ def info(
         "languages": _listed(config.languages),
         "replies in": ", ".join(config.reply_languages) or "whatever its data was in",
         "label sets": labels,
+        "calibrated": ", ".join(sorted(config.calibration)),
         "licence": config.license,
         "fingerprint": found.fingerprint[:16],
     }
     if "reply" not in config.tasks:
         del rows["replies in"]
+    if not config.calibration:
+        del rows["calibrated"]
     for name, value in rows.items():
         print(f"{name:<12} {value or '(none stated)'}")
 

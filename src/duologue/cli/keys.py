@@ -35,8 +35,9 @@ def keys(
 ) -> None:
     """Make, list and revoke the keys of a server.
 
-    A server that starts while there are keys demands one with every request. create writes the new
-    key to stdout, once: it cannot be shown again. list writes id, name, scopes, when it was made,
+    While there are keys, a server demands one with every request; one that already runs without
+    keys does so within a second of the first. create writes the new key to stdout, once: it cannot
+    be shown again. list writes id, name, scopes, when it was made,
     last used and revoked, separated by tabs.
 
     \b
@@ -50,7 +51,10 @@ def keys(
     with closing(opened):
         match action:
             case "create":
+                is_first = not store.has_any()
                 key_id, secret = store.create(_given(name, "a name"), scope or _DEFAULT_SCOPES)
+                if is_first:
+                    print(f"duologue: {_FIRST}", file=sys.stderr)
                 print(f"duologue: key {key_id}; it is shown this once:", file=sys.stderr)
                 print(secret)
             case "list":
@@ -60,6 +64,10 @@ def keys(
                 store.revoke(_given(name, "the id"))
 
 
+_FIRST = (
+    "this is the first key: from now on the server demands one, and what was said without a key is "
+    "out of reach while there is any"
+)
 _DEFAULT_SCOPES = ("chat", "translate")
 
 

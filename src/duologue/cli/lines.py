@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from duologue.errors import InputError
 from duologue.types import Result, Span
@@ -46,11 +46,12 @@ def answer(
     predict: Callable[[list[str]], list[Result]],
     line_of: Callable[[Result], str],
     as_json: bool,
+    more_of: Callable[[Result], Sequence[str]] = lambda _: (),
 ) -> None:
     """Print one line for each text, in order.
 
     predict  answers a batch of texts none of which is empty
-    line_of  what to print of a result without --json
+    line_of  what to print of a result without --json; more_of: lines after it
     """
     number = 0
     for batch in batches(texts):
@@ -62,9 +63,21 @@ def answer(
                 print(to_json(Result("", "stop")) if as_json else "")
                 continue
             result = next(results)
-            print(to_json(result) if as_json else printable(line_of(result), keep="\t"))
+            lines = [to_json(result)] if as_json else [line_of(result), *more_of(result)]
+            for line in lines:
+                print(line if as_json else printable(line, keep="\t"))
             warn(result, f"text {number}: ")
         sys.stdout.flush()  # whoever writes one line and waits gets its answer
+
+
+def with_influence(line: str, result: Result) -> str:
+    """A line with one more field: the spans that the result needs, and how much."""
+    return f"{line}\t{shares(result.influence)}"
+
+
+def shares(spans: Iterable[Span]) -> str:
+    """Spans with their scores, on one line."""
+    return ", ".join(f'"{" ".join(span.text.split())}" ({span.score:.0%})' for span in spans)
 
 
 def to_json(result: Result) -> str:
@@ -90,8 +103,12 @@ def warn(result: Result, where: str = "") -> None:
     for what, problem in _FINDINGS.items():
         if found := getattr(result.checks, what):
             problems.append(f"{problem}: {_quoted(found)}")
+    if lost := result.checks.lost:
+        problems.append(f"these are missing or too many: {', '.join(lost[:_SHOWN_SPANS])}")
     if result.finish_reason == "length":
         problems.append("the answer reached its length limit and is cut")
+    if result.finish_reason == "abort":
+        problems.append("the answer was ended early and is cut")
     for problem in problems:
         print(f"duologue: warning: {where}{problem}", file=sys.stderr)
 

@@ -1,9 +1,12 @@
-"""Options that several commands share, and the model that they choose."""
+"""Options that several commands share, the model that they choose, and a progress bar."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,6 +43,12 @@ ThreadsOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Write one JSON object a line, with all that is known.")
 ]
+ExplainOption = Annotated[
+    bool,
+    typer.Option(
+        "--explain", help="Find out which parts of the text the answer needs: one field more."
+    ),
+]
 BeamOption = Annotated[
     int | None,
     typer.Option(
@@ -60,6 +69,28 @@ TextsArgument = Annotated[
         help="Texts, each answered by one line; without any, lines are read from stdin.",
     ),
 ]
+
+ColumnOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Of a file: the column, or key, with the texts.")
+]
+TableOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Where the rows of a file go, with their labels."
+    ),
+]
+IntoOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of a file: name of what is added; the command's own name."),
+]
+EncodingOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of a file, such as gb18030; UTF-8 or UTF-16 if not given."),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with a file where a run was interrupted.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 
 
 def open_model(name: str, precision: Precision, threads: int | None) -> Model:
@@ -105,3 +136,14 @@ def capped(threads: int | None) -> int | None:
     problem = f"--threads {threads}: this process may use {most} cores, so it takes {most} threads"
     print(f"duologue: {problem}", file=sys.stderr)
     return most
+
+
+@contextmanager
+def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, if someone looks at it; it is called with how much of `total` is done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 from duologue.api import Model
-from duologue.apps.sentiment import LABELS
+from duologue.apps.labels import Choice, choices_of, classify_batch
+from duologue.apps.sentiment import LABELS, choice
 from duologue.conversation import Conversation
 from duologue.engine.memory import Memory
-from duologue.errors import EngineError
+from duologue.errors import EngineError, InputError
 from duologue.evaluation.cases import Case, Cases
 from duologue.evaluation.evaluate import Forced, force_decode
 from duologue.explain import has_loop
@@ -26,16 +28,29 @@ class ModelPredictor:
     """Predicts the cases of one evaluation, in their order.
 
     options    decoding of translations and replies
-    label_set  intent: name of the label set
+    label_set  name of it; None: for intents that of the cases, for sentiment the labels of the
+               cases and LABELS
+
+    settings  (attribute) the choices that labels are predicted with
     """
 
-    def __init__(self, runtime: Runtime, cases: Cases, options: Options, label_set: str) -> None:
+    def __init__(
+        self, runtime: Runtime, cases: Cases, options: Options, label_set: str | None
+    ) -> None:
         self._runtime = runtime
         self._model = Model(runtime)
         self._options = options
-        self._label_set = label_set
-        found = {case.expected for case in cases.items} if cases.task == "sentiment" else set()
-        self._sentiments = sorted(found.union(LABELS))
+        self._choice: Choice | None = None
+        self.settings: dict[str, Any] = {}
+        if cases.task == "intent":
+            self._choice = choices_of(runtime, "intent", label_set or cases.set)
+            self.settings = {"labels": label_set or cases.set}
+        elif cases.task == "sentiment":
+            found = sorted({case.expected for case in cases.items}.union(LABELS))
+            self._choice = choice(runtime, None if label_set else found, label_set)
+            self.settings = {"labels": label_set} if label_set else {}
+        if self._choice is not None:
+            self.settings["temperature"] = self._choice.temperature
         self._dialogue = _Dialogue(runtime)
         self._read_for: Sequence[Case] = ()
         self._readings: list[tuple[Memory, Checks]] = []
@@ -70,10 +85,10 @@ class ModelPredictor:
 
     def labels(self, cases: Sequence[Case], task: str) -> list[Result]:
         """The most probable label of each case."""
+        if self._choice is None:
+            raise InputError(f"{task} has no labels")
         texts = [case.segments[0].text for case in cases]
-        if task == "intent":
-            return [self._model.intent(text, self._label_set) for text in texts]
-        return [self._model.sentiment(text, self._sentiments) for text in texts]
+        return classify_batch(self._runtime, texts, self._choice, has_evidence=False)
 
     def logprobs(self, cases: Sequence[Case], task: str) -> list[list[float]]:
         """Log-probabilities of the expected tokens, as many as the model has positions for."""

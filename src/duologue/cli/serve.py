@@ -50,6 +50,18 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
     ] = None,
     data: DataOption = None,
     database: DatabaseOption = None,
+    kb: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            show_default=False,
+            help="Documents to answer from; those of `duologue kb` if not given.",
+        ),
+    ] = None,
+    handover_webhook: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Told of questions that wait for a person."),
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -91,6 +103,8 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
         models=tuple(model) if model else None,
         data=data,
         database=database,
+        kb=kb,
+        handover_webhook=handover_webhook,
         limits=dict(map(_limit, limit or [])),
         allow_origins=tuple(allow_origin) if allow_origin else None,
         precision=precision,

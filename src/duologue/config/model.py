@@ -6,6 +6,7 @@ tell them apart. The defaults are those of `duo`, the family that Duologue train
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -126,6 +127,8 @@ class ModelConfig:
                           language its replies are in, and `<reply>` stands alone
     tasks                 what the model was trained for
     label_sets            name of a label set -> its labels, for `sentiment` and `intent`
+    calibration           name of a label set -> temperature of its probabilities; see
+                          evaluation.calibration
     generation            of imported families
     """
 
@@ -183,6 +186,7 @@ class ModelConfig:
     reply_languages: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     label_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    calibration: dict[str, float] = field(default_factory=dict)
     license: str = ""
     generation: GenerationConfig | None = None
 
@@ -211,6 +215,10 @@ class ModelConfig:
         )
         require(self.attn_soft_cap >= 0 and self.logit_soft_cap >= 0, "a soft cap is not negative")
         require(self.family == "duo" or self.generation is not None, "generation is missing")
+        require(
+            all(0 < temperature < math.inf for temperature in self.calibration.values()),
+            "a temperature of calibration must be positive",
+        )
 
     def _check_sizes(self) -> None:
         sizes = ("vocab_size", "d_model", "d_ff", "num_heads", "num_encoder_layers")

@@ -2,6 +2,7 @@
 
 Conversation   say or stream a turn; fork, save, load, restore, explain, forget
 reply.py       a reply on its way, for those that wait in ways of their own
+why.py         which turns made a reply what it is
 state.py       what a conversation knows, and how a turn fits into its memory
 saved.py       the file that lists the turns
 
@@ -15,15 +16,18 @@ import contextlib
 import secrets
 import time
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from duologue.conversation.reply import Asked, Reply
 from duologue.conversation.saved import FORMAT, TURNS, Saved, SavedTurn, read_saved, write
 from duologue.conversation.state import Said, State, place, read
+from duologue.conversation.why import NO_REPLY, Influence, influencing
 from duologue.engine.memory import Memory, Segment
 from duologue.errors import CheckpointError, EngineError, InputError
 from duologue.explain import Explanation
+from duologue.explain.erasure import ErasureOptions, finished
 from duologue.runtime import Runtime, check_text
 from duologue.types import Checks, Done, Event, Options, Result, Role, Turn
 
@@ -76,14 +80,30 @@ class Conversation:
         """Forget everything: turns, memory, and the last explanation."""
         self._state = State()
 
-    def why(self) -> Explanation:
+    def why(self, erasure: bool = False, options: ErasureOptions | None = None) -> Explanation:
         """What the last reply leaned on and how sure each piece of it was.
+
+        erasure  find out as well what it would be less likely without: influence and turns
+        options  how much that may cost; None: ErasureOptions()
 
         Raises InputError before the first reply. Explanations are not saved.
         """
         if self._state.explanation is None:
-            raise InputError("there is no reply to explain yet")
-        return self._state.explanation
+            raise InputError(NO_REPLY)
+        if not erasure:
+            return self._state.explanation
+        found = finished(self.influencing(options))
+        return replace(self._state.explanation, influence=found.spans, turns=found.turns)
+
+    def influencing(
+        self, options: ErasureOptions | None = None
+    ) -> Generator[None, None, Influence]:
+        """What the last reply would be less likely without, also one from a file.
+
+        Yields between pieces of its work. Raises InputError if the last turn is no reply, or has
+        left the memory.
+        """
+        return influencing(self._runtime, self._state, options or ErasureOptions())
 
     # --- turns -------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, NoReturn
 
 from duologue.config import DatasetConfig
 from duologue.errors import DataError
-from duologue.text.template import LANGUAGES, label_text
+from duologue.text.template import LANGUAGES, command_text, label_text
 from duologue.types import Role, Turn
 
 SPLITS = ("train", "valid", "test")
@@ -167,6 +168,7 @@ def _guessed_task(row: Row) -> str:
         ("translate", ("source", "target")),
         ("dialogue", ("turns",)),
         ("qa", ("context", "question")),
+        ("qa", ("contexts", "questions")),
         ("intent", ("text", "intent")),
         ("emotion", ("text", "labels")),
         ("sentiment", ("text", "label")),
@@ -208,6 +210,8 @@ def _labelled(task: str, key: str) -> Callable[[_Origin, Row], Example]:
             row.fail(f"field {several!r} is empty")
         wanted = ", ".join(sorted(label_text(label) for label in labels))
         targets = [Target(task, wanted, 1)]
+        if task == "intent" and row.fields.get("slots") is not None:
+            targets.append(Target("command", command_text(labels[0], _slots(row)), 1))
         if row.fields.get("response") is not None:
             targets.append(Target("reply", row.text("response"), 1, origin.reply_language))
         return Example(
@@ -222,15 +226,46 @@ def _labelled(task: str, key: str) -> Callable[[_Origin, Row], Example]:
     return example
 
 
+def _slots(row: Row) -> list[tuple[str, str]]:
+    """Names and values of the slots whose value the text says, spelled as the text has it.
+
+    Data sets normalise some values ("on" for "switch it on"); such a slot is left out, because
+    nothing that was said could be copied.
+    """
+    text = row.text("text")
+    slots = []
+    for slot in _objects(row, row.fields["slots"], "slots"):
+        name, value = (row.checked(slot.get(key), f"{key} of a slot") for key in ("slot", "value"))
+        # Blanks do not count: some sets keep values word by word, or without any.
+        pattern = r"\s*".join(map(re.escape, "".join(value.split())))
+        if name and pattern and (said := re.search(pattern, text, re.IGNORECASE)):
+            slots.append((name, said[0]))
+    return slots
+
+
+def _objects(row: Row, values: Any, key: str) -> list[dict[str, Any]]:
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        row.fail(f"field {key!r} must be a list of objects")
+    return values
+
+
 def _qa(origin: _Origin, row: Row) -> Example:
-    answers = row.texts("answers")
-    target = Target("answer", answers[0] if answers else "", 2, references=tuple(answers[1:]))
+    """Documents, then questions; every question is a turn, and its answer one to learn."""
+    documents = row.texts("contexts") if "contexts" in row.fields else [row.text("context")]
+    rows = [row]
+    if "questions" in row.fields:
+        questions = _objects(row, row.fields["questions"], "questions")
+        rows = [Row(row.path, row.line, fields) for fields in questions]
+    if not rows or not documents:
+        row.fail("a context and a question are needed")
+    segments = [Turn("document", text) for text in documents]
+    targets = []
+    for item in rows:
+        segments.append(Turn("user", item.text("question")))
+        answer, *others = item.texts("answers") or [""]
+        targets.append(Target("answer", answer, len(segments), references=tuple(others)))
     return Example(
-        set=origin.set_name,
-        line=row.line,
-        segments=(Turn("document", row.text("context")), Turn("user", row.text("question"))),
-        targets=(target,),
-        language=origin.language,
+        origin.set_name, row.line, tuple(segments), tuple(targets), language=origin.language
     )
 
 

@@ -149,7 +149,7 @@ class Engine:
         left: list[Progress] = []
         progress: list[Progress] = []
         try:
-            left = self._leave_and_join()
+            left = self._leave_and_join(begun_s)
             progress += self._encode()
             progress += self._decode()
         except BaseException:
@@ -166,7 +166,7 @@ class Engine:
                 self._scheduler.pace.record(self._delivered_s - begun_s, num_ended)
         return left + progress
 
-    def _leave_and_join(self) -> list[Progress]:
+    def _leave_and_join(self, now_s: float) -> list[Progress]:
         """Who leaves is told at once, so that its memory is free for those that join."""
         with self._turns.lock:
             left = [self._ended(r, "abort") for r in self._scheduler.drop_aborted()]
@@ -178,7 +178,7 @@ class Engine:
                     f"the request needs up to {request.num_bytes:,} bytes: memories that are held "
                     "elsewhere leave too few in the pool",
                 )
-                for request in self._scheduler.admit()
+                for request in self._scheduler.admit(now_s)
             ]
             self._deliver(stuck)
         return left + stuck
@@ -217,7 +217,7 @@ class Engine:
         self._scheduler.run(request)
         if request.reached_memory is None:
             return []
-        return [Progress(request.request_id, memory=request.reached_memory)]
+        return [request.progress(memory=request.reached_memory)]
 
     def _decode(self) -> list[Progress]:
         running = [(request, request.search) for request in self._scheduler.running]
@@ -239,14 +239,14 @@ class Engine:
             if finished is not None:
                 self._scheduler.finish(request)
                 finished = replace(finished, memory=request.reached_memory)
-            progress.append(Progress(request.request_id, ids, tail, finished))
+            progress.append(request.progress(ids, tail, finished))
         return progress
 
     def _ended(self, request: Request, reason: FinishReason, problem: str = "") -> Progress:
         """The last progress of a request that is ended from outside, with what there is so far."""
         best = request.best_so_far(reason)
         rest = best.ids[len(request.committed_ids) :]
-        return Progress(request.request_id, rest, finished=Finished((best,), problem=problem))
+        return request.progress(rest, finished=Finished((best,), problem=problem))
 
     def _deliver(self, progress: list[Progress]) -> None:
         for item in progress:

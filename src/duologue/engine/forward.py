@@ -93,6 +93,11 @@ class Forward:
             raise CheckpointError(str(error)) from None
         self.pool = self._model.pool
 
+    @property
+    def weight_bytes(self) -> int:
+        """What the packed matrices take."""
+        return self._model.weight_bytes
+
     def encode(self, ids: Sequence[int], memory: Memory, is_document: bool = False) -> Memory:
         """The memory with one more segment; only the new tokens are computed.
 

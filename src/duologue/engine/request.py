@@ -48,6 +48,7 @@ class Progress:
     tail_ids       beam search: the current guess of what follows all committed ids
     finished       set in the last progress of a request
     memory         set once, before the first ids, if the request brought sources: they are in it
+    admitted_s     when it left the queue, on the clock of the engine; None: it never did
     """
 
     request_id: int
@@ -55,6 +56,7 @@ class Progress:
     tail_ids: tuple[int, ...] = ()
     finished: Finished | None = None
     memory: Memory | None = None
+    admitted_s: float | None = None
 
 
 def require_possible(
@@ -120,6 +122,7 @@ class Request:
     committed_ids  every final id so far, for a reader that comes late
     delivered_memory  what it was told of its sources, for the same
     is_aborted     the scheduler drops the request before the next step
+    admitted_s     when it left the queue; None before
     """
 
     request_id: int
@@ -135,6 +138,7 @@ class Request:
     committed_ids: list[int] = field(default_factory=list)
     delivered_memory: Memory | None = None
     is_aborted: bool = False
+    admitted_s: float | None = None
 
     def __post_init__(self) -> None:
         self.has_sources = bool(self.sources)
@@ -149,6 +153,17 @@ class Request:
     def reached_memory(self) -> Memory | None:
         """What its sources have become, when all of them are encoded; None if it had none."""
         return self.memory if self.has_sources and not self.sources else None
+
+    def progress(
+        self,
+        committed_ids: tuple[int, ...] = (),
+        tail_ids: tuple[int, ...] = (),
+        finished: Finished | None = None,
+        memory: Memory | None = None,
+    ) -> Progress:
+        """What a step brought it; see Progress."""
+        number, admitted_s = self.request_id, self.admitted_s
+        return Progress(number, committed_ids, tail_ids, finished, memory, admitted_s)
 
     def encode_chunk(self, forward: Forward) -> None:
         """Do a bounded piece of the encoding of its sources. Raises EngineError if that fails."""

@@ -111,7 +111,7 @@ class Scheduler:
             problem = f"{num_waiting} requests wait already (max_waiting)"
             raise OverloadedError(problem, retry_after_s)
 
-    def admit(self) -> list[Request]:
+    def admit(self, now_s: float) -> list[Request]:
         """Move requests from the queues to the encoding ones while they fit, see above.
 
         Returns those that were taken out because they cannot be served: nothing is running, and
@@ -126,6 +126,7 @@ class Scheduler:
                 self._reserved_bytes += request.num_bytes
                 self.encoding.append(request)
                 request.status = Status.ENCODING
+                request.admitted_s = now_s
             elif self.encoding or self.running:
                 break
             else:

@@ -56,8 +56,12 @@ def build_trie(label_ids: Sequence[Sequence[int]], eos_id: int) -> TrieNode:
 
 
 class _Branch(NamedTuple):
-    """A node whose next token is open: a state that lacks one id, the id, the logprob so far."""
+    """A node whose next token is open: a state that lacks one id, the id, the logprob so far.
 
+    row  number of the memory that the state reads
+    """
+
+    row: int
     node: TrieNode
     state: DecoderState
     idx: int
@@ -71,29 +75,46 @@ def score_labels(
     label_ids: Sequence[Sequence[int]],
     eos_id: int,
 ) -> npt.NDArray[np.float64]:
-    """Probability of each label [num_labels] float64; they sum to 1.
+    """Probability of each label [num_labels] float64; they sum to 1."""
+    scores: npt.NDArray[np.float64] = score_labels_batch(
+        forward, [memory], prefix_ids, label_ids, eos_id
+    )[0]
+    return scores
 
-    Goes down the trie level by level, one decoding step per level (in pieces of MAX_ROWS rows),
-    and stops where only one label is left, because then the rest is certain.
+
+def score_labels_batch(
+    forward: Forward,
+    memories: Sequence[Memory],
+    prefix_ids: Sequence[int],
+    label_ids: Sequence[Sequence[int]],
+    eos_id: int,
+) -> npt.NDArray[np.float64]:
+    """Probability of each label for each memory [num_memories, num_labels] float64; rows sum to 1.
+
+    Goes down the trie level by level, one decoding step per level for all memories together (in
+    pieces of MAX_ROWS rows), and stops where only one label is left: the rest is certain. As many
+    decoder states are held as there are open branches.
     """
     trie = build_trie(label_ids, eos_id)
-    state = forward.start(memory)
+    logprobs = np.zeros((len(memories), len(label_ids)))
+    states = [forward.start(memory) for memory in memories] if len(label_ids) > 1 else []
     for idx in prefix_ids[:-1]:
-        forward.decode_step([state], [idx])
-    logprobs = np.zeros(len(label_ids))
-    level = [_Branch(trie, state, prefix_ids[-1], 0.0)] if len(label_ids) > 1 else []
+        for start in range(0, len(states), MAX_ROWS):
+            chunk = states[start : start + MAX_ROWS]
+            forward.decode_step(chunk, [idx] * len(chunk))
+    level = [_Branch(row, trie, state, prefix_ids[-1], 0.0) for row, state in enumerate(states)]
     while level:
         below: list[_Branch] = []
         for start in range(0, len(level), MAX_ROWS):
-            chunk = level[start : start + MAX_ROWS]
+            branches = level[start : start + MAX_ROWS]
             logits = forward.decode_step(
-                [branch.state for branch in chunk], [branch.idx for branch in chunk]
+                [branch.state for branch in branches], [branch.idx for branch in branches]
             )
-            for branch, row in zip(chunk, logits, strict=True):
-                below.extend(_descend(branch, row, logprobs))
+            for branch, scores in zip(branches, logits, strict=True):
+                below.extend(_descend(branch, scores, logprobs[branch.row]))
         level = below
     probabilities = np.exp(logprobs)
-    result: npt.NDArray[np.float64] = probabilities / probabilities.sum()
+    result: npt.NDArray[np.float64] = probabilities / probabilities.sum(axis=1, keepdims=True)
     return result
 
 
@@ -108,5 +129,5 @@ def _descend(branch: _Branch, logits: Floats, logprobs: npt.NDArray[np.float64])
             logprobs[child.labels[0]] = share
         else:
             state = branch.state.fork() if open_branches else branch.state
-            open_branches.append(_Branch(child, state, idx, float(share)))
+            open_branches.append(_Branch(branch.row, child, state, idx, float(share)))
     return open_branches

@@ -26,6 +26,7 @@ from duologue.text.template import LANGUAGES, label_text
 from duologue.types import Turn
 
 TASKS = ("translate", "sentiment", "intent", "reply")
+LABEL_TASKS = ("sentiment", "intent")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from duologue.evaluation import metrics
-from duologue.evaluation.cases import Case, Cases
+from duologue.evaluation.calibration import NUM_BINS, Bin, calibration_error, reliability
+from duologue.evaluation.cases import LABEL_TASKS, Case, Cases
 from duologue.evaluation.metrics import Score
 from duologue.text.template import label_text
 from duologue.types import Result
@@ -55,13 +56,15 @@ class Speed:
 class Evaluation:
     """Predictions in the order of the cases, and what they are worth.
 
-    warnings  what the results say of themselves -> how many; see types.Checks
+    warnings     what the results say of themselves -> how many; see types.Checks
+    reliability  of labels: how often they are right by confidence; see evaluation.calibration
     """
 
     scores: dict[str, Score]
     speed: Speed
     warnings: dict[str, int]
     results: tuple[Result, ...]
+    reliability: tuple[Bin, ...] = ()
 
 
 def evaluate(
@@ -92,15 +95,18 @@ def evaluate(
         speed=Speed(seconds, len(results) / seconds, tokens / seconds),
         warnings=_warnings(results),
         results=tuple(results),
+        reliability=() if is_text else reliability(*_certainty(cases, results)),
     )
 
 
 def _scores(cases: Cases, results: list[Result], logprobs: list[list[float]]) -> dict[str, Score]:
     texts = [result.text for result in results]
     expected = [case.expected for case in cases.items]
-    if cases.task in ("sentiment", "intent"):
+    if cases.task in LABEL_TASKS:
         labels = [label_text(text) for text in texts]
-        return {name: Score(v) for name, v in metrics.intent_scores(labels, expected).items()}
+        scores = {name: Score(v) for name, v in metrics.intent_scores(labels, expected).items()}
+        error = calibration_error(*_certainty(cases, results))
+        return scores | {"ece": Score(error, f"bins:{NUM_BINS}")}
     is_zh = any(case.language == "zh" for case in cases.items)  # its tokenizer splits others too
     scores = {
         "bleu": metrics.bleu(texts, expected, "zh" if is_zh else "en"),
@@ -115,6 +121,13 @@ def _scores(cases: Cases, results: list[Result], logprobs: list[list[float]]) ->
             "repetition_rate": Score(metrics.repetition_rate(texts)),
         }
     return scores
+
+
+def _certainty(cases: Cases, results: Sequence[Result]) -> tuple[list[float], list[bool]]:
+    """Confidence of each predicted label, and whether it is right."""
+    pairs = zip(results, cases.items, strict=True)
+    is_right = [label_text(result.text) == case.expected for result, case in pairs]
+    return [result.confidence for result in results], is_right
 
 
 def _warnings(results: list[Result]) -> dict[str, int]:

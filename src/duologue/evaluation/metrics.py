@@ -3,6 +3,7 @@
 bleu, chrf                     translations, with the sacrebleu signature that makes them comparable
 accuracy, macro_f1             labels
 intent_scores                  labels with an out-of-scope class
+token_f1, rouge_l              short answers against references
 perplexity                     natural-log probabilities of reference tokens
 distinct_n, repetition_rate    how varied replies are, how much each repeats itself
 
@@ -83,6 +84,44 @@ def intent_scores(predicted: Sequence[str], expected: Sequence[str]) -> dict[str
         scores["in_scope_accuracy"] = sum(p == e for p, e in inside) / len(inside)
         scores["oos_recall"] = outside.count(OUT_OF_SCOPE) / len(outside)
     return scores
+
+
+def token_f1(answer: str, references: Sequence[str]) -> float:
+    """Harmonic mean of precision and recall of words, of the best reference; no references: none.
+
+    Rajpurkar et al. 2016 (arXiv:1606.05250, section 6.1). Punctuation does not count.
+    """
+    return max((_f1(answer, reference) for reference in references), default=float(not answer))
+
+
+def rouge_l(answer: str, references: Sequence[str]) -> float:
+    """The same of the longest common subsequence of words; Lin 2004 (ACL, W04-1013)."""
+    return max((_lcs_f1(answer, reference) for reference in references), default=float(not answer))
+
+
+def _f1(answer: str, reference: str) -> float:
+    left, right = _spoken(answer), _spoken(reference)
+    return _harmonic((Counter(left) & Counter(right)).total(), len(left), len(right))
+
+
+def _lcs_f1(answer: str, reference: str) -> float:
+    left, right = _spoken(answer), _spoken(reference)
+    row = [0] * (len(right) + 1)
+    for word in left:
+        before = row
+        row = [0]
+        for place, other in enumerate(right):
+            longest = before[place] + 1 if word == other else max(row[-1], before[place + 1])
+            row.append(longest)
+    return _harmonic(row[-1], len(left), len(right))
+
+
+def _harmonic(common: int, num_left: int, num_right: int) -> float:
+    return 2 * common / (num_left + num_right) if common else float(num_left == num_right == 0)
+
+
+def _spoken(text: str) -> list[str]:
+    return [word for word in words(text) if word[0].isalnum()]
 
 
 def perplexity(logprobs: Iterable[Iterable[float]]) -> float:

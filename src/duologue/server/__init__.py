@@ -11,6 +11,6 @@ sse.py        streams of events over HTTP
 security.py   who may come in: keys, scopes, hosts and origins; headers
 limits.py     how much of everything
 errors.py     every error as JSON
-metrics.py    numbers for Prometheus
+metrics.py    numbers for Prometheus; telemetry.py: spans for OpenTelemetry, if a collector is named
 running.py    start, signals, and a stop that loses nothing; options.py: how it is run
 """

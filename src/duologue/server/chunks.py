@@ -17,10 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from duologue.errors import DuologueError
 from duologue.server.errors import ApiError, body, report
-from duologue.server.jobs import unless_gone
 from duologue.server.sse import KEEP_ALIVE
 
 Put = Callable[[bytes], None]
+Content = bytes | DuologueError | None  # a chunk, or how it ended
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -49,23 +49,29 @@ class ChunkStream(Response):
         self._work = work
         self._places = places
         self._keep_alive_s = keep_alive_s
-        self._chunks: asyncio.Queue[bytes | DuologueError | None] = asyncio.Queue()
-        self._first: bytes | None = None
+        self._chunks: asyncio.Queue[Content] = asyncio.Queue()
+        self._waiting: asyncio.Future[Content] | None = None  # for the first one
+        self._first: Content = None
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self, receive: Receive) -> None:
         """Wait for the first chunk. Raises the error that came instead."""
+        first = self._waiting = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._run())
+        watcher = asyncio.create_task(self._watch_first(receive, first))
         try:
-            first = await unless_gone(receive, self._chunks.get())
-            if isinstance(first, DuologueError):
-                raise first
+            content = await first
+            if isinstance(content, DuologueError):
+                raise content
         except BaseException:
             self._task.cancel()
             self._task = None
             self._places.close()
             raise
-        self._first = first
+        finally:
+            self._waiting = None
+            watcher.cancel()
+        self._first = content
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything; see the ASGI specification."""
@@ -84,7 +90,7 @@ class ChunkStream(Response):
             self._places.close()
 
     async def _contents(self) -> AsyncIterator[bytes]:
-        content: bytes | DuologueError | None = self._first
+        content = self._first
         while content is not None:
             yield chunk(body(content)) if isinstance(content, DuologueError) else content
             while True:
@@ -97,13 +103,25 @@ class ChunkStream(Response):
 
     async def _run(self) -> None:
         try:
-            await self._work(self._chunks.put_nowait)
+            await self._work(self._put)
         except DuologueError as error:
-            self._chunks.put_nowait(error)
+            self._put(error)
         except Exception as error:
             report(error)
-            self._chunks.put_nowait(ApiError("internal_error", "the answer could not be finished"))
-        self._chunks.put_nowait(None)
+            self._put(ApiError("internal_error", "the answer could not be finished"))
+        self._put(None)
+
+    def _put(self, content: Content) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(content)
+        else:
+            self._chunks.put_nowait(content)
+
+    async def _watch_first(self, receive: Receive, first: asyncio.Future[Content]) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if not first.done():
+            first.set_exception(ApiError("stopped", "nobody waits for this any more"))
 
     async def _watch(self, receive: Receive, task: asyncio.Task[None]) -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -18,11 +18,13 @@ from typing import Any
 from duologue.conversation import Conversation, Reply
 from duologue.errors import InputError
 from duologue.server import views
+from duologue.server.desk import Desk
 from duologue.server.errors import ApiError
 from duologue.server.paths import Paths
-from duologue.server.replies import RunningReply
+from duologue.server.replies import Running, Silence
 from duologue.server.service import Begun, ServedModel, Service, servable
-from duologue.storage.records import StoredMessage
+from duologue.storage.conversations import HEAD
+from duologue.storage.records import StoredConversation, StoredMessage
 from duologue.types import Options, Result, Turn
 
 MAX_TITLE_CHARS = 60  # of a title that is made from what was said first
@@ -35,17 +37,19 @@ Recall = Callable[[ServedModel, list[StoredMessage]], Conversation | None]
 @dataclass(frozen=True)
 class Answer:
     """question  the user's message, which is stored, as it is sent
-    running   the reply; its `kept` is the message that it has become, in the same way
+    running   the reply; its `kept` is the message that it has become, in the same way; None where
+              a person answers
     """
 
     question: dict[str, Any]
-    running: RunningReply
+    running: Running
 
 
 @dataclass(frozen=True)
 class _Asking:
     """A turn before it is stored.
 
+    conversation  what the model has read; None: the reply comes from documents
     path    the messages before the question
     store   stores the question, if it is new, and the unfinished reply
     has_siblings  whether the question may not be the first one at its place
@@ -53,23 +57,38 @@ class _Asking:
     """
 
     served: ServedModel
-    conversation: Conversation
-    reply: Reply
+    conversation: Conversation | None
+    reply: Reply | Callable[[], Result]
     path: list[StoredMessage]
     store: Callable[[], Stored]
     has_siblings: bool = True
     head: str | None = None
 
 
+@dataclass(eq=False)
+class _Turn:
+    """What holds a conversation; running: its reply, None while that is prepared."""
+
+    running: Running | None = None
+    is_stopped: bool = False
+
+    def stop(self) -> None:
+        """End the reply now, or as soon as it begins."""
+        self.is_stopped = True
+        if self.running is not None:
+            self.running.stop()
+
+
 class Dialogues:
     """Who asks for what is another's gets NotFoundError, as from the store."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, desk: Desk) -> None:
         self._service = service
+        self._desk = desk
         self._store = service.conversations
         self._paths = Paths(service.conversations)
         self._saves = threading.BoundedSemaphore(MAX_SAVES)
-        self._running: dict[tuple[str, str], RunningReply | None] = {}
+        self._running: dict[tuple[str, str], _Turn] = {}
 
     async def say(
         self,
@@ -86,8 +105,11 @@ class Dialogues:
         recall  may know a conversation that has read this text after the path already
         after  parent=: the message that it comes after, None before the first; without: the head
 
-        Raises ApiError (busy) while another reply is made there, and what Service.reply raises.
+        Answers from documents have options of their own. Raises ApiError (busy) while another reply
+        is made there, and what Service.reply raises.
         """
+        if self._desk.is_taken(conversation):
+            return await self._said(owner, conversation, text, **after)
 
         def prepare() -> _Asking:
             found = self._store.get(owner, conversation)
@@ -95,12 +117,17 @@ class Dialogues:
             self._service.limits.check_texts(served.runtime, [text])
             parent = after.get("parent", found.head)
             path = self._paths.to(owner, conversation, parent) if parent else []
-            known = recall(served, path) if recall is not None else None
-            turns: list[Turn] = []
-            if known is None:
-                known, unread = served.memories.restore(path)
-                turns = [*unread, Turn("user", text)]
-            reply = servable(known.begin, turns, options)
+            known: Conversation | None = None
+            reply: Reply | Callable[[], Result]
+            if found.source == "documents":
+                reply = self._desk.asked(text)
+            else:
+                known = recall(served, path) if recall is not None else None
+                turns: list[Turn] = []
+                if known is None:
+                    known, unread = served.memories.restore(path)
+                    turns = [*unread, Turn("user", text)]
+                reply = servable(known.begin, turns, options)
 
             def store() -> Stored:
                 stored = self._store.ask(owner, conversation, parent, text, vars(options))
@@ -119,8 +146,10 @@ class Dialogues:
     ) -> Answer:
         """Another reply to a user's message; `message` is that one, or a reply to it.
 
-        Raises what say raises.
+        Raises what say raises, and ApiError (busy) where a person answers.
         """
+        if self._desk.is_taken(conversation):
+            raise ApiError("busy", "a person answers here just now")
 
         def prepare() -> _Asking:
             found = self._store.get(owner, conversation)
@@ -130,8 +159,13 @@ class Dialogues:
                 path.pop()
             if not path or path[-1].role != "user":
                 raise InputError("only a reply to a user's message can be made again")
-            known, unread = served.memories.restore(path)
-            reply = servable(known.begin, unread, options)
+            known: Conversation | None = None
+            reply: Reply | Callable[[], Result]
+            if found.source == "documents":
+                reply = self._desk.asked(path[-1].text)
+            else:
+                known, unread = served.memories.restore(path)
+                reply = servable(known.begin, unread, options)
             *before, question = path
 
             def store() -> Stored:
@@ -143,27 +177,47 @@ class Dialogues:
 
         return await self._answer(owner, conversation, prepare)
 
+    def path(self, owner: str, conversation: StoredConversation) -> list[StoredMessage]:
+        """The messages up to its head, without results; the next turn finds them in memory."""
+        if conversation.head is None:
+            return []
+        path = self._paths.to(owner, conversation.id, conversation.head)
+        if all(message.status == "complete" for message in path):
+            self._paths.keep(owner, path)
+        return path
+
     def is_busy(self, owner: str, conversation: str) -> bool:
         """Whether a reply is being made in a conversation."""
         return (owner, conversation) in self._running
 
     def stop(self, owner: str, conversation: str) -> bool:
         """End the reply that is being made in a conversation; False if there is none."""
-        running = self._running.get((owner, conversation))
-        if running is None:
+        turn = self._running.get((owner, conversation))
+        if turn is None:
             return False
-        running.stop()
+        turn.stop()
         return True
 
     async def delete(self, owner: str, conversation: str) -> None:
         """Delete a conversation, and what is kept of it in memory and on disk."""
-        running = self._running.get((owner, conversation))
-        if running is not None:
-            running.stop()
-            await running.wait()
+        turn = self._running.get((owner, conversation))
+        if turn is not None:
+            turn.stop()
+            if turn.running is not None:
+                await turn.running.wait()
         gone = await self._service.stored(self._store.delete, owner, conversation)
+        self._desk.forget(conversation)
+        self._paths.forget(owner, conversation)
         # After the saves that were begun, so that none brings back what is deleted.
         await asyncio.wrap_future(self._service.later(self._forget, gone))
+
+    async def _said(
+        self, owner: str, conversation: str, text: str, parent: str | None = HEAD
+    ) -> Answer:
+        """Store what somebody says to a person, who answers in their own time."""
+        append = self._store.append
+        question = await self._service.stored(append, owner, conversation, parent, "user", text)
+        return Answer(await self._service.stored(self._view, owner, question), Silence())
 
     async def _answer(
         self, owner: str, conversation: str, prepare: Callable[[], _Asking]
@@ -171,7 +225,7 @@ class Dialogues:
         where = owner, conversation
         if where in self._running:
             raise ApiError("busy", "a reply is being made here already: stop it, or wait for it")
-        self._running[where] = None
+        self._running[where] = turn = _Turn()
         asking: _Asking
         stored: Future[Stored]
 
@@ -186,8 +240,9 @@ class Dialogues:
         def release() -> None:
             del self._running[where]
 
-        running = await self._service.reply(owner, begin, keep, release)
-        self._running[where] = running
+        turn.running = running = await self._service.reply(owner, begin, keep, release)
+        if turn.is_stopped:
+            running.stop()
         stored = self._service.storing(asking.store)
         try:
             question, _ = await asyncio.shield(asyncio.wrap_future(stored))
@@ -210,18 +265,29 @@ class Dialogues:
                 self._store.set_head(owner, reply.conversation, asking.head)
             return None
         path = [*asking.path, question]
-        values = _values(asking, path, result)
+        if isinstance(asking.reply, Reply):
+            values = _values(asking.reply, path, result)
+        else:
+            values = self._desk.shown(result)
         done = self._store.complete(*where, result.text, result.finish_reason, values)
-        hashes = [message.hash or "" for message in (*path, done)]
-        memories = asking.served.memories
-        memories.keep(hashes, asking.conversation)
         self._paths.keep(owner, [*path, done])
-        # A disk that is too slow loses some: they will be encoded again.
-        if self._saves.acquire(blocking=False):
-            saving = self._service.later(memories.save, hashes, asking.conversation.fork())
-            saving.add_done_callback(lambda _: self._saves.release())
+        if asking.conversation is not None:
+            self._remember(asking.served, asking.conversation, [*path, done])
+        else:
+            self._desk.judge(question, result, values)
         is_again = asking.head is not None
         return self._view(owner, done) if is_again else views.message(done, [done])
+
+    def _remember(
+        self, served: ServedModel, conversation: Conversation, path: list[StoredMessage]
+    ) -> None:
+        """Keep what was encoded of a conversation, in memory and on disk."""
+        hashes = [message.hash or "" for message in path]
+        served.memories.keep(hashes, conversation)
+        # A disk that is too slow loses some: they will be encoded again.
+        if self._saves.acquire(blocking=False):
+            saving = self._service.later(served.memories.save, hashes, conversation.fork())
+            saving.add_done_callback(lambda _: self._saves.release())
 
     def _view(self, owner: str, message: StoredMessage) -> dict[str, Any]:
         family = self._store.siblings(owner, message.conversation, message.id)
@@ -232,12 +298,12 @@ class Dialogues:
             served.memories.forget(hashes)
 
 
-def _values(asking: _Asking, path: list[StoredMessage], result: Result) -> dict[str, Any]:
+def _values(reply: Reply, path: list[StoredMessage], result: Result) -> dict[str, Any]:
     """A result as it is stored: with the message of each evidence, and how sure each piece was."""
     values = result.to_dict()
     for span in values["evidence"]:
-        span["message"] = path[asking.reply.turn_of_segment[span["segment"]]].id
-    values["tokens"] = asking.reply.tokens
+        span["message"] = path[reply.turn_of_segment[span["segment"]]].id
+    values["tokens"] = reply.tokens
     return values
 
 

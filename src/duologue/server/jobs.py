@@ -1,6 +1,6 @@
 """Work for the engine that is no turn of a stored conversation, within the limits.
 
-run_job        one job to its end
+run_job        one job to its end; submitted and made: the same, begun at once and waited for later
 translate      texts, as apps.translate plans it
 decode         one task of a memory
 unless_gone    ends work as soon as nobody waits for it
@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -44,16 +43,20 @@ async def run_job(
 
     Raises InputError for what can never be served, EngineError if it failed.
     """
-    # A job that cannot be is refused when it is queued, before anything is awaited.
-    finished = await servable(_submitted, served, job, receive)
+    return made(await submitted(served, job, receive))
+
+
+def made(finished: Finished) -> Finished:
+    """What a job came to. Raises EngineError if it failed."""
     if finished.best.finish_reason in ("abort", "error"):
         raise EngineError(finished.problem or "the request was ended from outside")
     return finished
 
 
-def _submitted(
-    served: ServedModel, job: Job, receive: Callable[[Progress], None] | None
+def submitted(
+    served: ServedModel, job: Job, receive: Callable[[Progress], None] | None = None
 ) -> asyncio.Future[Finished]:
+    """Queue a job at once; cancelling its end ends it. Raises InputError for what can never be."""
     ended: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
 
     def digest(progress: Progress) -> None:
@@ -62,7 +65,7 @@ def _submitted(
         if progress.finished is not None and not ended.done():
             ended.set_result(progress.finished)
 
-    number = served.bridge.submit(job, digest)
+    number = servable(served.bridge.submit, job, digest)
     ended.add_done_callback(lambda end: served.bridge.abort(number) if end.cancelled() else None)
     return ended
 
@@ -89,7 +92,7 @@ async def translate(
 
     plan, asked = await service.work(begin)
     with service.place():
-        async with timed(service):
+        async with service.timed():
             while not isinstance(asked, Ended):
                 answers = await _answers(served, asked, owner)
                 asked = await service.work(advance, plan, answers)
@@ -164,22 +167,12 @@ async def decode(
         client=owner,
     )
     with service.place():
-        async with timed(service):
+        async with service.timed():
             finished = await run_job(served, job)
     decode_ms = 1000 * (time.perf_counter() - begun_s)
     usage = Usage(reused_tokens=memory.num_tokens, decode_ms=decode_ms)
     result = runtime.result(finished, Checks(), (), usage)
     return replace(result, checks=Checks(repetition=has_loop(result.text)))
-
-
-@asynccontextmanager
-async def timed(service: Service) -> AsyncIterator[None]:
-    """The time that a request may take. Raises ApiError (timeout) after it."""
-    try:
-        async with asyncio.timeout(service.limits.max_request_s):
-            yield
-    except TimeoutError:
-        raise ApiError("timeout", "it took too long (max_request_s)") from None
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

@@ -26,6 +26,7 @@ _MAX_BUCKETS = 10_000
 @dataclass(frozen=True)
 class Limits:
     """max_body_bytes  of one request's body, and of one WebSocket frame
+    max_document_bytes  of one document that is uploaded
     max_source_tokens  of the text of a request, as the model counts
     max_texts          texts in one request
     max_tokens         of a reply that may be asked for
@@ -33,13 +34,14 @@ class Limits:
     max_hypotheses     hypotheses of one request (num_hypotheses, n, alternatives)
     max_streams        open streams and WebSockets of one key
     max_requests_per_minute  of one key
-    max_request_s      seconds until a reply is ended
+    max_request_s      seconds until a request is ended
     max_active         requests that are worked on or wait for that, of all keys
     """
 
     __pydantic_config__ = STRICT
 
     max_body_bytes: int = 2**20
+    max_document_bytes: int = 32 * 2**20
     max_source_tokens: int = 16_384
     max_texts: int = 64
     max_tokens: int = 1024

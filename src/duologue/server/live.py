@@ -19,7 +19,7 @@ from typing import Any, ParamSpec
 
 from duologue.apps import translate as pieces
 from duologue.apps.labels import probabilities_of
-from duologue.apps.sentiment import LABELS
+from duologue.apps.sentiment import choice
 from duologue.conversation import Conversation, Reply
 from duologue.conversation.reply import Writer
 from duologue.engine.engine import Constraints, EncodeItem, Progress
@@ -29,7 +29,7 @@ from duologue.explain import Source
 from duologue.server.bridge import Job
 from duologue.server.dialogues import Answer, Dialogues
 from duologue.server.errors import ApiError, body, report
-from duologue.server.jobs import run_job, timed
+from duologue.server.jobs import run_job
 from duologue.server.live_frames import DraftFrame, SendFrame
 from duologue.server.service import ServedModel, Service, servable
 from duologue.storage.records import StoredMessage
@@ -163,7 +163,7 @@ class LiveSession:
         served, talk, reply = begun
         job = Job(reply.memory, reply.prefix_ids, _READ_ONLY, reply.sources, client=self._owner)
         with service.place():
-            async with timed(service):
+            async with service.timed():
                 await run_job(served, job, partial(_digest, reply))
         reply.keep_question()
         if reply.checks == Checks():  # a reply could not tell of what was left out by now
@@ -181,11 +181,12 @@ class LiveSession:
         """
         service, frame = self._service, draft.frame
         path: list[StoredMessage] = []
-        draft.served = served = service.model()
+        draft.served = served = service.reader()
         if frame.conversation_id is not None:
             where = self._owner, frame.conversation_id
-            draft.served = served = service.model(service.conversations.get(*where).model)
-            path = service.conversations.path(*where)
+            found = service.conversations.get(*where)
+            draft.served = served = service.reader(found.model)
+            path = self._dialogues.path(self._owner, found)
         service.limits.check_texts(served.runtime, [frame.text])
         draft.path = tuple(message.id for message in path)
         config = served.runtime.config
@@ -229,7 +230,7 @@ class LiveSession:
         source = runtime.source(draft.frame.text.strip(), "sentiment")
         kept, _ = runtime.cut(source, runtime.config.max_positions, 0)
         memory = await self._alone(draft, served, kept, prefix)
-        found = await self._service.work(probabilities_of, runtime, memory, "sentiment", LABELS)
+        found = await self._service.work(probabilities_of, runtime, memory, choice(runtime))
         self._post("sentiment", {"label": next(iter(found)), "probabilities": found})
 
     async def _translate(self, draft: Draft, served: ServedModel, to: str) -> None:
@@ -278,7 +279,7 @@ class LiveSession:
             client=self._owner,
         )
         with self._service.place():
-            async with timed(self._service):
+            async with self._service.timed():
                 finished = await run_job(served, job, receive)
         return runtime.tokenizer.decode(list(finished.best.ids))
 
@@ -291,7 +292,7 @@ class LiveSession:
             items = (EncodeItem(source.ids),)
             job = Job(Memory.empty(), prefix.ids, _READ_ONLY, items, client=self._owner)
             with self._service.place():
-                async with timed(self._service):
+                async with self._service.timed():
                     finished = await run_job(served, job)
             if finished.memory is None:
                 raise EngineError("the draft could not be read")

@@ -1,9 +1,11 @@
 """Where the memory of a conversation comes from: this process, the disk, or the encoder.
 
 Memories   of one model: what was used lately stays; more is on disk; the rest is encoded again
+names_of   the hashes of a dialogue that is not stored
 
 A memory is known by the hash of the path that it belongs to (storage.records.chain_hash), which
-names its owner too. So edits, forks and new replies go on from whatever they share.
+names its owner too. So edits, forks and new replies go on from whatever they share; and so do
+dialogues of clients that send all of it with each turn.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from duologue.api import Model
@@ -20,7 +23,7 @@ from duologue.errors import CheckpointError, EngineError, StorageError
 from duologue.runtime import Runtime
 from duologue.server.errors import LOG
 from duologue.storage.memory_cache import CachedTurn, MemoryCache
-from duologue.storage.records import StoredMessage
+from duologue.storage.records import StoredMessage, chain_hash, chain_root
 from duologue.types import Turn
 
 # The rest of the pool is for what runs.
@@ -59,6 +62,19 @@ class Memories:
             if loaded is not None and saved > known:
                 known, conversation = saved, loaded
         if conversation is None:
+            return self._model.conversation(), turns
+        return conversation, turns[known:]
+
+    def recall(
+        self, hashes: Sequence[str], turns: Sequence[Turn]
+    ) -> tuple[Conversation, Sequence[Turn]]:
+        """What restore gives, of what is remembered here as a whole: no turn has left it.
+
+        So a reply is the same as from a dialogue that is read from its beginning.
+        """
+        known, conversation = self._recall(hashes)
+        is_full = self._runtime.config.encoder_mask == "full"
+        if conversation is None or is_full or any(part is None for _, part in conversation.parts):
             return self._model.conversation(), turns
         return conversation, turns[known:]
 
@@ -128,3 +144,13 @@ class Memories:
             if not self._uses[id(segment)]:
                 del self._uses[id(segment)]
                 self._num_bytes -= segment.encoded.num_bytes
+
+
+def names_of(owner: str, turns: Sequence[Turn]) -> list[str]:
+    """The hash of the path up to each turn, which is what it would have if it were stored."""
+    roots = accumulate(
+        turns,
+        lambda before, turn: chain_hash(before, turn.role, turn.text),
+        initial=chain_root(owner),
+    )
+    return list(roots)[1:]

@@ -8,13 +8,27 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+from starlette.types import Scope
 
 from duologue.types import Usage
 
 if TYPE_CHECKING:
     from duologue.server.service import Service
 
+_METHODS = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+)
 _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
+
+
+def route_of(scope: Scope) -> tuple[str, str]:
+    """Method and route of a request that was answered; few are possible, whatever was asked for.
+
+    The route is its template, such as /v1/conversations/{conversation_id}; "other": there is none.
+    """
+    method = scope.get("method", "GET")
+    route = getattr(scope.get("route"), "path", None) or "other"
+    return (method if method in _METHODS else "other"), route
 
 
 class Metrics:
@@ -50,7 +64,7 @@ class Metrics:
         )
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request; route: its template, such as /v1/conversations/{id}."""
+        """Count a request; method and route as of route_of."""
         self._requests.labels(method, route, str(status)).inc()
         self._request_s.labels(route).observe(seconds)
 
@@ -91,12 +105,14 @@ class _State(Collector):
         )
         memory = GaugeMetricFamily(
             "duologue_memory_bytes",
-            "Bytes: pool (all keys and values), conversations (of these, kept for later), disk",
+            "Bytes: weights, pool (all keys and values), conversations (of these, kept), disk",
             labels=["model", "kind"],
         )
         for served in service.models.values():
             queue.add_metric([served.name], served.bridge.num_live)
-            memory.add_metric([served.name, "pool"], served.runtime.forward.pool.used_bytes)
+            forward = served.runtime.forward
+            memory.add_metric([served.name, "weights"], forward.weight_bytes)
+            memory.add_metric([served.name, "pool"], forward.pool.used_bytes)
             memory.add_metric([served.name, "conversations"], served.memories.num_bytes)
         if service.cache is not None:
             memory.add_metric(["", "disk"], service.cache.num_bytes)

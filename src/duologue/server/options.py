@@ -3,6 +3,7 @@
 ServeOptions   everything
 read_options   from a file
 data_folder    where conversations are kept unless something else is said
+kb_folder      where the documents of `duologue kb` are, if there are any
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from duologue.config import from_dict
 from duologue.config.values import STRICT, require
 from duologue.errors import ConfigError
 from duologue.server.limits import Limits
+from duologue.storage.knowledge import default_folder
 
 _MAX_FILE_BYTES = 2**20
 
@@ -29,6 +31,12 @@ def data_folder() -> Path:
     return Path(home).expanduser() / "duologue"
 
 
+def kb_folder() -> Path | None:
+    """The folder that `duologue kb` uses by itself; None if it was never used."""
+    folder = default_folder()
+    return folder if folder.is_dir() else None
+
+
 @dataclass(frozen=True)
 class ServeOptions:
     """host            address to bind to
@@ -36,6 +44,8 @@ class ServeOptions:
     models          names or folders, as for api.load; the first is used where none is asked for
     data            folder of the database and of encoded memories; made if it is not there
     database        URL of another database; None: SQLite in `data`
+    kb              folder of the knowledge base, made if it is not there; None: there is none
+    handover_webhook  address that is told of questions for a person; None: nobody is told
     cache_bytes     most that encoded memories take on disk; 0: none are kept there
     precision, threads, two_stage  see api.load
     allow_origins   of other sites whose pages may use this server, such as https://example.org
@@ -51,6 +61,8 @@ class ServeOptions:
     models: tuple[str, ...] = ("duo-s",)
     data: Path = field(default_factory=data_folder)
     database: str | None = None
+    kb: Path | None = field(default_factory=kb_folder)
+    handover_webhook: str | None = None
     cache_bytes: int = 2**30
     precision: Precision = "int8"
     threads: int | None = None
@@ -64,6 +76,8 @@ class ServeOptions:
         require(bool(self.host), "host is empty")
         require(0 <= self.port < 2**16, "port must be between 0 and 65535")
         require(bool(self.models), "models: at least one is needed")
+        is_address = (self.handover_webhook or "https://").startswith(("https://", "http://"))
+        require(is_address, "handover_webhook must begin with http:// or https://")
         require(self.cache_bytes >= 0, "cache_bytes must not be negative")
         require(self.keep_alive_s > 0, "keep_alive_s must be positive")
         require(self.grace_s >= 0, "grace_s must not be negative")

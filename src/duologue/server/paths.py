@@ -52,6 +52,12 @@ class Paths:
             while self._num_chars > self._max_chars:
                 self._drop(next(iter(self._kept)))
 
+    def forget(self, owner: str, conversation: str) -> None:
+        """Let go of a conversation that is no more."""
+        with self._lock:
+            for key in [key for key in self._kept if key[:2] == (owner, conversation)]:
+                self._drop(key)
+
     def _drop(self, key: Key) -> None:
         self._num_chars -= _num_chars(self._kept.pop(key, ()))
 

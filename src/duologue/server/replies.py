@@ -1,13 +1,16 @@
 """A reply on its way: from the engine to its reader, and into the store.
 
 Outbox         events for one reader, who may be slow
-RunningReply   one reply from its request to its end, whether anybody reads it or not
+Running        one reply from its request to its end, whether anybody reads it or not
+RunningReply   one that a model decodes; RunningSearch: one that is found as a whole
+Silence        what stands for a reply where a person answers instead
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -108,10 +111,10 @@ class Ending:
 
     run: Run
     keep: Callable[[Result | None], Any]
-    on_end: Callable[[RunningReply], None]
+    on_end: Callable[[Running], None]
 
 
-class RunningReply:
+class Running(ABC):
     """One reply, which goes on to its end, or until it is stopped. Start it from any thread.
 
     outbox         (attribute) its events, for one reader
@@ -120,23 +123,85 @@ class RunningReply:
     kept           (attribute) what Ending.keep returned
     """
 
-    def __init__(self, reply: Reply, bridge: Bridge, ending: Ending) -> None:
+    def __init__(self, ending: Ending) -> None:
         self.outbox = Outbox()
         self.first_token_s: float | None = None
         self.error: DuologueError | None = None
         self.result: Result | None = None
         self.kept: Any = None
-        self._reply = reply
-        self._bridge = bridge
         self._ending = ending
-        self._number: int | None = None
-        self._begun_s = self._last_s = time.perf_counter()
         self._stopped_by: str | None = None  # the code of the error, if there is nothing to keep
         self._over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    @abstractmethod
     def start(self, client: str) -> None:
-        """Ask the engine. Raises what Bridge.submit raises."""
+        """Begin. Raises what Bridge.submit raises."""
+
+    @abstractmethod
+    def stop(self, code: str = "stopped") -> None:
+        """End it soon; what was committed is its text. Harmless when it is over.
+
+        code  of the error if there is no text yet
+        """
+
+    @abstractmethod
+    def _finish(self) -> Result | None:
+        """On a thread that may block: the end of the reply, which is kept before it is told."""
+
+    async def wait(self) -> None:
+        """Until all is over: `result` or `error` is set."""
+        await self._over.wait()
+
+    async def whole(self) -> Result:
+        """The result. Raises the error that ended the reply instead."""
+        await self.wait()
+        if self.error is not None:
+            raise self.error
+        assert self.result is not None
+        return self.result
+
+    def _begin_end(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._end())
+
+    async def _end(self) -> None:
+        try:
+            self.result = await self._ending.run(self._finish)
+        except DuologueError as error:
+            self.error = error
+        except Exception as error:
+            report(error)
+            self.error = ApiError("internal_error", "the reply could not be finished")
+        self._ending.on_end(self)
+        if self.result is not None:
+            self._tell(self.result)
+        else:
+            self.error = self.error or self._nothing()
+            self.outbox.fail(self.error)
+        self._over.set()
+
+    def _tell(self, result: Result) -> None:
+        """Put the end into the outbox, and before it what was not told yet."""
+        self.outbox.put(Done(result))
+
+    def _nothing(self) -> DuologueError:
+        code = self._stopped_by or "stopped"
+        reason = "it took too long (max_request_s)" if code == "timeout" else "it was stopped"
+        return ApiError(code, f"the reply was ended before its first word: {reason}")
+
+
+class RunningReply(Running):
+    """A reply that an engine decodes; it ends within one step when it is stopped."""
+
+    def __init__(self, reply: Reply, bridge: Bridge, ending: Ending) -> None:
+        super().__init__(ending)
+        self._reply = reply
+        self._bridge = bridge
+        self._number: int | None = None
+        self._begun_s = self._last_s = time.perf_counter()
+
+    def start(self, client: str) -> None:
+        """See Running."""
         reply = self._reply
         self._number = self._bridge.submit(
             Job(
@@ -151,25 +216,10 @@ class RunningReply:
         )
 
     def stop(self, code: str = "stopped") -> None:
-        """End it within one step; what was committed is its text. Harmless when it is over.
-
-        code  of the error if there is no text yet
-        """
+        """See Running."""
         if self._number is not None and not self._reply.is_finished:
             self._stopped_by = self._stopped_by or code
             self._bridge.abort(self._number)
-
-    async def wait(self) -> None:
-        """Until all is over: `result` or `error` is set."""
-        await self._over.wait()
-
-    async def whole(self) -> Result:
-        """The result. Raises the error that ended the reply instead."""
-        await self.wait()
-        if self.error is not None:
-            raise self.error
-        assert self.result is not None
-        return self.result
 
     def _receive(self, progress: Progress) -> None:
         now_s = time.perf_counter()
@@ -179,26 +229,9 @@ class RunningReply:
                 self.first_token_s = now_s - self._begun_s
             self.outbox.put(event)
         if self._reply.is_finished:
-            self._task = asyncio.get_running_loop().create_task(self._end())
-
-    async def _end(self) -> None:
-        try:
-            self.result = await self._ending.run(self._finish)
-        except DuologueError as error:
-            self.error = error
-        except Exception as error:
-            report(error)
-            self.error = ApiError("internal_error", "the reply could not be finished")
-        self._ending.on_end(self)
-        if self.result is not None:
-            self.outbox.put(Done(self.result))
-        else:
-            self.error = self.error or self._nothing()
-            self.outbox.fail(self.error)
-        self._over.set()
+            self._begin_end()
 
     def _finish(self) -> Result | None:
-        """On a thread that may block: the end of the reply, which is kept before it is told."""
         try:
             stopped = self._stopped_by is not None and self._reply.is_aborted
             result = self._reply.stop() if stopped else self._reply.finish().result
@@ -208,7 +241,58 @@ class RunningReply:
         self.kept = self._ending.keep(result)
         return result
 
-    def _nothing(self) -> DuologueError:
-        code = self._stopped_by or "stopped"
-        reason = "it took too long (max_request_s)" if code == "timeout" else "it was stopped"
-        return ApiError(code, f"the reply was ended before its first word: {reason}")
+
+class RunningSearch(Running):
+    """A reply that is found as a whole, on a thread; one that is stopped meanwhile is not kept."""
+
+    def __init__(self, find: Callable[[], Result], ending: Ending) -> None:
+        super().__init__(ending)
+        self._find = find
+
+    def start(self, client: str) -> None:
+        """See Running."""
+        self._begin_end()
+
+    def stop(self, code: str = "stopped") -> None:
+        """See Running."""
+        self._stopped_by = self._stopped_by or code
+
+    def _finish(self) -> Result | None:
+        try:
+            result = self._find()
+        except DuologueError:
+            self._ending.keep(None)
+            raise
+        self.kept = self._ending.keep(None if self._stopped_by else result)
+        return None if self._stopped_by else result
+
+    def _tell(self, result: Result) -> None:
+        self.outbox.put(Commit(result.text))
+        super()._tell(result)
+
+
+class Silence(Running):
+    """No reply at all: a person has taken over, and what they say comes when they say it."""
+
+    def __init__(self) -> None:
+        super().__init__(Ending(_nowhere, _nothing_kept, _nothing_kept))
+        self.result = Result("", "stop")
+        self.outbox.put(Done(self.result))
+        self._over.set()
+
+    def start(self, client: str) -> None:
+        """See Running."""
+
+    def stop(self, code: str = "stopped") -> None:
+        """See Running."""
+
+    def _finish(self) -> Result | None:
+        return self.result
+
+
+def _nowhere(_call: Callable[[], Result | None]) -> asyncio.Future[Result | None]:
+    raise AssertionError("nothing runs for a silence")
+
+
+def _nothing_kept(_of: Any) -> None:
+    """Nothing is kept of a silence."""

@@ -3,22 +3,26 @@
 open_service   the models, the database and the cache of a data folder
 open_store     the database alone
 listen, run    serve until SIGTERM or Ctrl-C
+open_telemetry where spans go, if anywhere
 Server         uvicorn, which lets replies end before it leaves
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
 
 from duologue.api import model_folder
+from duologue.apps.support import KnowledgeBase
 from duologue.checkpoint.store import load_model
 from duologue.errors import ConfigError
 from duologue.runtime import Runtime
@@ -28,9 +32,15 @@ from duologue.server.security import is_loopback
 from duologue.server.service import Service
 from duologue.storage.database import Database, open_database, sqlite_url
 from duologue.storage.keys import Keys
+from duologue.storage.knowledge import KnowledgeStore
 from duologue.storage.memory_cache import MemoryCache
 
+if TYPE_CHECKING:
+    from duologue.server.telemetry import Telemetry
+
 CACHE_FOLDER = "memories"
+# Browsers and proxies use a connection again; one that waits takes next to nothing.
+_KEEP_ALIVE_S = 75
 # After their replies have ended, connections may take so long to take the rest.
 _LAST_WORDS_S = 5.0
 
@@ -47,7 +57,9 @@ def open_service(options: ServeOptions) -> Service:
         cache = None
         if options.cache_bytes:
             cache = MemoryCache(options.data / CACHE_FOLDER, options.cache_bytes)
-        return Service(_runtimes(options), database, cache, options.limits, needs_key)
+        runtimes = _runtimes(options)
+        base = None if options.kb is None else _open_base(options.kb, runtimes)
+        return Service(runtimes, database, cache, options.limits, needs_key, base)
     except BaseException:
         database.close()
         raise
@@ -70,9 +82,18 @@ def _runtimes(options: ServeOptions) -> dict[str, Runtime]:
     return runtimes
 
 
+def _open_base(folder: Path, runtimes: Mapping[str, Runtime]) -> KnowledgeBase:
+    """Documents, for the first model that has learnt to answer, or else the first that reads."""
+    readers = [one for one in runtimes.values() if one.config.front_end != "mel"]
+    if not readers:
+        raise ConfigError("documents need a model that reads texts, and these only hear speech")
+    able = (one for one in readers if "answer" in one.config.tasks)
+    return KnowledgeBase(KnowledgeStore(folder.expanduser()), next(able, readers[0]))
+
+
 def _needs_key(keys: Keys, host: str) -> bool:
     """Whether requests must bring a key: where there are keys, and on any address but loopback."""
-    has_keys = any(key.revoked_ms is None for key in keys.list())
+    has_keys = keys.has_any()
     if not has_keys and not is_loopback(host):
         raise ConfigError(
             f"{host} can be reached from other machines, and there is no key yet: make one with "
@@ -86,17 +107,40 @@ def run(service: Service, options: ServeOptions, on_start: Callable[[str], None]
 
     on_start  is given the address once requests are taken
 
-    Raises ConfigError if the address cannot be had, KeyboardInterrupt after Ctrl-C.
+    Raises ConfigError if the address cannot be had, KeyboardInterrupt after Ctrl-C, and what
+    open_telemetry raises.
     """
+    telemetry = open_telemetry(os.environ)
     listener = listen(options)
     port = listener.getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host
-    server = Server(make_app(service, options), service, options)
+    server = Server(make_app(service, options, telemetry), service, options)
     server.on_start = lambda: on_start(f"http://{host}:{port}")
     with listener:
         server.run(sockets=[listener])
     if server.signal == signal.SIGINT:
         raise KeyboardInterrupt
+
+
+def open_telemetry(environment: Mapping[str, str]) -> Telemetry | None:
+    """Spans for a collector, if OpenTelemetry's environment variables name one.
+
+    Raises ConfigError if its packages are missing.
+    """
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    is_off = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    is_off = is_off or environment.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp"
+    named = next((name for name in endpoints if environment.get(name)), None)
+    if named is None or is_off:
+        return None
+    try:
+        from duologue.server.telemetry import Telemetry
+    except ImportError as error:
+        raise ConfigError(
+            f"{named} is set, and {error.name} is not installed: pip install "
+            "'duologue[telemetry]', or set OTEL_SDK_DISABLED=true"
+        ) from None
+    return Telemetry()
 
 
 class Server(uvicorn.Server):
@@ -113,7 +157,9 @@ class Server(uvicorn.Server):
             proxy_headers=False,
             server_header=False,
             log_level="warning",
+            timeout_keep_alive=_KEEP_ALIVE_S,
             ws_max_size=service.limits.max_body_bytes,
+            ws_per_message_deflate=False,  # frames are short; it takes 40 kB a connection
             timeout_graceful_shutdown=int(options.grace_s + _LAST_WORDS_S),
         )
         super().__init__(config)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from duologue.server.limits import Limits
+from duologue.storage.records import Source
 from duologue.types import Options
 
 MAX_TEXT_CHARS = 4 * 2**20
@@ -53,10 +54,11 @@ def options_of(changes: OptionChanges | None, base: Options, limits: Limits) -> 
 
 
 class NewConversation(Body):
-    """A conversation to create."""
+    """A conversation to create; source: what its replies come from."""
 
     title: Title = ""
     model: Name | None = None
+    source: Source = "model"
 
 
 class ConversationChanges(Body):
@@ -88,9 +90,12 @@ class ForkPlace(Body):
 
 # --- out -------------------------------------------------------------------------------------
 
+# For the documentation of routes that answer with a stream if they are asked to.
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+
 
 class Conversation(BaseModel):
-    """A conversation without its messages."""
+    """A conversation without its messages; handover: whether a person is to answer, or does."""
 
     id: str
     title: str
@@ -98,6 +103,8 @@ class Conversation(BaseModel):
     created_at: str
     updated_at: str
     head: str | None
+    source: Source
+    handover: Literal["waiting", "taken"] | None
     replying: bool
 
 
@@ -113,6 +120,7 @@ class Message(BaseModel):
     finish_reason: Literal["stop", "length", "abort", "error"] | None
     siblings: list[str]
     index: int
+    by_person: bool
     result: dict[str, Any] | None
 
 
@@ -120,6 +128,25 @@ class WholeConversation(Conversation):
     """A conversation with the path that is shown."""
 
     messages: list[Message]
+
+
+class SentimentPoint(BaseModel):
+    """One message. value: of it alone; level: of its speaker so far; both from -1 to 1."""
+
+    message: str
+    speaker: Literal["user", "agent"]
+    label: str
+    probabilities: dict[str, float]
+    value: float
+    level: float
+
+
+class SentimentCurve(BaseModel):
+    """smoothing: weight of the newest message in a level; left_out: messages before these."""
+
+    points: list[SentimentPoint]
+    smoothing: float
+    left_out: int
 
 
 class ConversationPage(BaseModel):
@@ -130,10 +157,10 @@ class ConversationPage(BaseModel):
 
 
 class Answered(BaseModel):
-    """A user's message and the reply to it."""
+    """A user's message and the reply to it; null: a person answers there, in their own time."""
 
     message: Message
-    reply: Message
+    reply: Message | None
 
 
 class Stopped(BaseModel):
@@ -143,7 +170,7 @@ class Stopped(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """memory_bytes: what the keys and values of all its conversations and replies take now."""
+    """memory_bytes: what its weights take, and now the keys and values of all that is said."""
 
     name: str
     family: str
@@ -155,11 +182,15 @@ class ModelInfo(BaseModel):
 
 
 class Info(BaseModel):
-    """The server, its models, its limits, and what this key may do."""
+    """The server, its models, its limits, and what this key may do.
+
+    documents: whether it has a knowledge base
+    """
 
     version: str
     models: list[ModelInfo]
     limits: dict[str, int | float]
+    documents: bool
     scopes: list[str]
 
 

@@ -22,14 +22,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from duologue.errors import OverloadedError
 from duologue.server import errors
 from duologue.server.errors import ApiError
+from duologue.server.metrics import route_of
 from duologue.server.options import ServeOptions
 from duologue.server.service import Service
 from duologue.storage.keys import SCOPES
 from duologue.storage.keys import Scope as KeyScope
 
 LOCAL = "local"
+UPLOAD_PATH = "/v1/kb/documents"  # the one place where large bodies are taken, with a scope
 _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -42,6 +45,8 @@ _PAGE_POLICY = (
     "font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
+# Proxies say for whom they ask; then not only this machine can reach the server.
+_FORWARDED = {"forwarded", "x-forwarded-for"}
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
@@ -87,9 +92,15 @@ def bearer(connection: HTTPConnection) -> str | None:
 async def authenticate(
     connection: HTTPConnection, secret: str | None, scope: KeyScope | None
 ) -> Access:
-    """Whom a key belongs to. Raises ApiError: unauthorized, forbidden, or rate_limited."""
+    """Whom a key belongs to.
+
+    Raises ApiError: unauthorized, forbidden, or rate_limited; OverloadedError while the server
+    stops: who was let in before goes on.
+    """
     service: Service = connection.app.state.service
-    if not service.needs_key:
+    if service.is_stopping:
+        raise OverloadedError("the server is going down", 1.0)
+    if not await service.demands_key():
         access = Access(LOCAL, frozenset(SCOPES))
     else:
         key = await service.stored(service.keys.verify, secret) if secret else None
@@ -135,7 +146,8 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        refused = self._refusal(Headers(scope=scope))
+        most = self._most_bytes(scope)
+        refused = await self._refusal(Headers(scope=scope), most)
         if scope["type"] == "websocket":
             if refused is None:
                 await self._app(scope, receive, send)
@@ -156,21 +168,30 @@ class Guard:
             if refused is not None:
                 await errors.response(refused)(scope, receive, answer)
             else:
-                await self._app(scope, self._bounded(receive), answer)
+                await self._app(scope, self._bounded(receive, most), answer)
         except Exception as error:
             errors.report(error)
             if status == 0:
                 await errors.bug()(scope, receive, answer)
-        route = getattr(scope.get("route"), "path", None) or "other"
         seconds = time.perf_counter() - begun_s
-        self._service.metrics.answered(scope["method"], route, status, seconds)
+        self._service.metrics.answered(*route_of(scope), status, seconds)
 
-    def _refusal(self, headers: Headers) -> ApiError | None:
+    def _most_bytes(self, scope: Scope) -> str:
+        """The name of the limit for the body of a request."""
+        is_upload = scope["path"] == UPLOAD_PATH and scope.get("method") == "POST"
+        return "max_document_bytes" if is_upload else "max_body_bytes"
+
+    async def _refusal(self, headers: Headers, most: str) -> ApiError | None:
         """Why a request is not even looked at."""
         host = headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         if is_loopback(self._options.host) and name.lower() not in self._hosts:
             return ApiError("forbidden", "the Host header does not name this machine")
+        if _FORWARDED & set(headers) and not await self._service.demands_key():
+            problem = (
+                "a server without keys serves no proxy: make one with duologue keys create NAME"
+            )
+            return ApiError("forbidden", problem)
         origin = headers.get("origin")
         if origin is not None and origin not in self._options.allow_origins:
             try:
@@ -180,24 +201,24 @@ class Guard:
             if not is_own:
                 return ApiError("forbidden", "this origin is not allowed (--allow-origin)")
         size = headers.get("content-length", "")
-        if size.isdecimal() and int(size) > self._service.limits.max_body_bytes:
-            return self._too_large()
+        if size.isdecimal() and int(size) > getattr(self._service.limits, most):
+            return self._too_large(most)
         return None
 
-    def _too_large(self) -> ApiError:
-        most = self._service.limits.max_body_bytes
-        return ApiError("too_large", f"the body has more than {most:,} bytes (max_body_bytes)")
+    def _too_large(self, most: str) -> ApiError:
+        num_bytes = getattr(self._service.limits, most)
+        return ApiError("too_large", f"the body has more than {num_bytes:,} bytes ({most})")
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive, most: str) -> Receive:
         """The body, as far as it is allowed to go."""
-        num_bytes = 0
+        num_bytes, most_bytes = 0, getattr(self._service.limits, most)
 
         async def bounded() -> Message:
             nonlocal num_bytes
             message = await receive()
             num_bytes += len(message.get("body", b""))
-            if num_bytes > self._service.limits.max_body_bytes:
-                raise HTTPException(413, str(self._too_large()))
+            if num_bytes > most_bytes:
+                raise HTTPException(413, str(self._too_large(most)))
             return message
 
         return bounded
@@ -208,5 +229,6 @@ def _add_headers(start: Message) -> None:
     is_page = headers.get("content-type", "").startswith("text/html")
     for name, value in _HEADERS.items():
         headers[name] = value
-    headers["Content-Security-Policy"] = _PAGE_POLICY if is_page else _DATA_POLICY
+    if start["status"] != 304:  # whose headers would replace those of the page that was kept
+        headers["Content-Security-Policy"] = _PAGE_POLICY if is_page else _DATA_POLICY
     headers.setdefault("Cache-Control", "no-store")

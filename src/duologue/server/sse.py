@@ -1,6 +1,6 @@
 """Events over HTTP: a stream that ends its reply when the reader goes away.
 
-EventStream   an answer of type text/event-stream, read from a RunningReply
+EventStream   an answer of type text/event-stream, read from a Running
 while_here    the same care for a request that is answered at once
 frame         one event as bytes
 """
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from duologue.errors import DuologueError
-from duologue.server.replies import RunningReply
+from duologue.server.replies import Running
 from duologue.types import Event
 
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -47,7 +47,7 @@ class EventStream(Response):
 
     def __init__(
         self,
-        running: RunningReply,
+        running: Running,
         to_bytes: Callable[[Event | DuologueError], bytes],
         places: ExitStack,
         keep_alive_s: float,
@@ -98,7 +98,7 @@ class EventStream(Response):
 
 
 @asynccontextmanager
-async def while_here(receive: Receive, running: RunningReply) -> AsyncIterator[None]:
+async def while_here(receive: Receive, running: Running) -> AsyncIterator[None]:
     """Stop a reply if its reader goes away, or the block is left before the end.
 
     receive  of the request, whose body was read

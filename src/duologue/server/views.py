@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from duologue.storage.records import StoredConversation, StoredMessage
+from duologue.storage.records import StoredConversation, StoredHandOver, StoredMessage
 
 
 def time_of(time_ms: int) -> str:
@@ -15,8 +15,13 @@ def time_of(time_ms: int) -> str:
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def conversation(found: StoredConversation, replying: bool) -> dict[str, Any]:
-    """A conversation without its messages."""
+def conversation(
+    found: StoredConversation, replying: bool, is_taken: bool | None = None
+) -> dict[str, Any]:
+    """A conversation without its messages.
+
+    is_taken  whether a person answers there; False: it waits for one, None: neither
+    """
     return {
         "id": found.id,
         "title": found.title,
@@ -24,6 +29,8 @@ def conversation(found: StoredConversation, replying: bool) -> dict[str, Any]:
         "created_at": time_of(found.created_ms),
         "updated_at": time_of(found.updated_ms),
         "head": found.head,
+        "source": found.source,
+        "handover": None if is_taken is None else "taken" if is_taken else "waiting",
         "replying": replying,
     }
 
@@ -45,6 +52,7 @@ def message(found: StoredMessage, same_parent: Iterable[StoredMessage]) -> dict[
         "finish_reason": found.finish_reason,
         "siblings": siblings,
         "index": siblings.index(found.id),
+        "by_person": found.by_person,
         "result": _result(found.result),
     }
 
@@ -62,6 +70,24 @@ def path(head: str | None, messages: Iterable[StoredMessage]) -> list[dict[str, 
         shown.append(message(found, by_parent[found.parent]))
         head = found.parent
     return shown[::-1]
+
+
+def handover(found: StoredHandOver, person: str) -> dict[str, Any]:
+    """A question that waits, or was taken over; person: who looks at it."""
+    status = "waiting" if found.taken_by is None else "taken"
+    return {
+        "id": found.id,
+        "conversation_id": found.conversation,
+        "message_id": found.message,
+        "status": status if found.closed_ms is None else "closed",
+        "mine": found.taken_by == person,
+        "question": found.question,
+        "language": found.language,
+        "confidence": found.confidence,
+        "citations": found.citations,
+        "created_at": time_of(found.created_ms),
+        "taken_at": None if found.taken_ms is None else time_of(found.taken_ms),
+    }
 
 
 def newest_leaf(start: str, messages: Iterable[StoredMessage]) -> str:

@@ -1,4 +1,4 @@
-"""What outlives the process: conversations, API keys, encoded memories.
+"""What outlives the process: conversations, API keys, encoded memories, knowledge bases.
 
 database.py       opens SQLite or PostgreSQL, brings the schema up to date; the only transactions
 migrations.py     how each version of the schema becomes the next
@@ -7,5 +7,7 @@ records.py        values that come out, and the hash chain
 conversations.py  conversations and messages as trees
 export.py         a conversation as Markdown, plain text or JSON
 keys.py           API keys
+knowledge.py      a knowledge base: documents in passages, the index of their words, embeddings
 memory_cache.py   encoded memories in a folder of bounded size
+sqlite.py         SQLite files through the standard library, for stores that need no server
 """

@@ -31,12 +31,14 @@ from duologue.storage.records import (
     ConversationLimits,
     MessageRole,
     Page,
+    Source,
     StoredConversation,
     StoredMessage,
 )
 from duologue.storage.tables import conversations, messages
 from duologue.types import FinishReason
 
+HEAD = ""  # in place of a parent: the head, whatever it is by then
 _CURSOR = re.compile(r"([0-9]{1,18})\.([A-Za-z0-9_-]{1,64})", re.ASCII)
 
 
@@ -58,17 +60,27 @@ class Conversations:
 
     # --- conversations -----------------------------------------------------------------------
 
-    def create(self, owner: str, model: str, title: str = "") -> StoredConversation:
+    def create(
+        self, owner: str, model: str, title: str = "", source: Source = "model"
+    ) -> StoredConversation:
         """A new conversation without messages.
 
-        owner  id of a key, or "local"
+        owner   id of a key, or "local"
+        source  see StoredConversation
         Raises InputError for an owner or title that cannot be.
         """
         if not rows.is_name(owner):
             raise InputError("an owner is up to 64 letters, digits, - and _")
         now = self._now_ms()
         conversation = StoredConversation(
-            rows.new_id("conv"), owner, self._title(title), _storable(model, "name"), now, now, None
+            id=rows.new_id("conv"),
+            owner=owner,
+            title=self._title(title),
+            model=rows.storable(model, "name"),
+            created_ms=now,
+            updated_ms=now,
+            head=None,
+            source=source,
         )
         with self._database.writing() as connection:
             connection.execute(insert(conversations).values(vars(conversation)))
@@ -91,7 +103,7 @@ class Conversations:
         limits = self._limits
         if not 1 <= limit <= limits.max_page:
             raise InputError(f"limit must be between 1 and {limits.max_page}, not {limit}")
-        if len(_storable(search, "search")) > limits.max_search_chars:
+        if len(rows.storable(search, "search")) > limits.max_search_chars:
             raise InputError(f"a search has at most {limits.max_search_chars} characters")
         columns = conversations.c
         query = select(conversations).where(columns.owner == owner)
@@ -208,11 +220,18 @@ class Conversations:
             )
 
     def append(
-        self, owner: str, conversation: str, parent: str | None, role: MessageRole, text: str
+        self,
+        owner: str,
+        conversation: str,
+        parent: str | None,
+        role: MessageRole,
+        text: str,
+        by_person: bool = False,
     ) -> StoredMessage:
         """Store a message, which becomes the head.
 
-        parent  the message that it comes after; None: it is a first one
+        parent     the message that it comes after, or HEAD; None: it is a first one
+        by_person  see StoredMessage
 
         Raises InputError for an unknown role, an unfinished parent, or more than the limits allow.
         """
@@ -221,7 +240,15 @@ class Conversations:
         self._check_text(text)
         with self._database.writing() as connection:
             found = rows.owned(connection, owner, conversation, lock=True)
-            return self._add(connection, found, parent, role=role, text=text)
+            parent = found.head if parent == HEAD else parent
+            before = None if parent is None else rows.said(connection, found, parent)
+            self._require_room(connection, found)
+            now_ms = self._now_ms()
+            said = {"role": role, "text": text, "by_person": by_person, "created_ms": now_ms}
+            message = rows.made(found, before, **said)
+            rows.put(connection, [message])
+            rows.changed(connection, found, now_ms, head=message.id)
+        return message
 
     def edit(self, owner: str, conversation: str, message: str, text: str) -> StoredMessage:
         """Say something else in place of a message: its new sibling becomes the head.
@@ -243,7 +270,13 @@ class Conversations:
         options = self._plain(options, "options")
         with self._database.writing() as connection:
             found = rows.owned(connection, owner, conversation, lock=True)
-            return self._begin(connection, found, parent, options)
+            before = rows.said(connection, found, parent)
+            self._require_room(connection, found)
+            now_ms = self._now_ms()
+            reply = rows.made(found, before, role="agent", options=options, created_ms=now_ms)
+            rows.put(connection, [reply])
+            rows.changed(connection, found, now_ms, head=before.id)
+        return reply
 
     def ask(
         self,
@@ -258,8 +291,14 @@ class Conversations:
         options = self._plain(options, "options")
         with self._database.writing() as connection:
             found = rows.owned(connection, owner, conversation, lock=True)
-            question = self._add(connection, found, parent, role="user", text=text)
-            return question, self._begin(connection, found, question.id, options)
+            before = None if parent is None else rows.said(connection, found, parent)
+            self._require_room(connection, found, 2)
+            now_ms = self._now_ms()
+            question = rows.made(found, before, role="user", text=text, created_ms=now_ms)
+            reply = rows.made(found, question, role="agent", options=options, created_ms=now_ms)
+            rows.put(connection, [question, reply])
+            rows.changed(connection, found, now_ms, head=question.id)
+        return question, reply
 
     def complete(
         self,
@@ -312,54 +351,25 @@ class Conversations:
     def _now_ms(self) -> int:
         return int(1000 * self._clock())
 
-    def _add(
-        self,
-        connection: Connection,
-        conversation: StoredConversation,
-        parent: str | None,
-        **values: Any,
-    ) -> StoredMessage:
-        """A new message that becomes the head, in a locked conversation."""
-        before = None if parent is None else rows.said(connection, conversation, parent)
-        self._require_room(connection, conversation)
-        now_ms = self._now_ms()
-        message = rows.add(connection, conversation, before, created_ms=now_ms, **values)
-        rows.changed(connection, conversation, now_ms, head=message.id)
-        return message
-
-    def _begin(
-        self,
-        connection: Connection,
-        conversation: StoredConversation,
-        parent: str,
-        options: dict[str, Any] | None,
-    ) -> StoredMessage:
-        """A new unfinished reply to a message that becomes the head, in a locked conversation."""
-        before = rows.said(connection, conversation, parent)
-        self._require_room(connection, conversation)
-        now_ms = self._now_ms()
-        rows.changed(connection, conversation, now_ms, head=before.id)
-        return rows.add(
-            connection, conversation, before, role="agent", options=options, created_ms=now_ms
-        )
-
-    def _require_room(self, connection: Connection, conversation: StoredConversation) -> None:
+    def _require_room(
+        self, connection: Connection, conversation: StoredConversation, num_new: int = 1
+    ) -> None:
         most = self._limits.max_messages
-        if rows.count(connection, conversation) >= most:
+        if rows.count(connection, conversation) + num_new > most:
             raise InputError(
                 f"a conversation has at most {most:,} messages, all branches together: begin a new "
                 "one, or fork this one"
             )
 
     def _title(self, title: str) -> str:
-        title = " ".join(_storable(title, "title").split())
+        title = " ".join(rows.storable(title, "title").split())
         most = self._limits.max_title_chars
         if len(title) > most:
             raise InputError(f"the title has {len(title):,} characters; at most {most:,} are kept")
         return title
 
     def _check_text(self, text: str) -> None:
-        size, most = len(_storable(text, "text").encode()), self._limits.max_text_bytes
+        size, most = len(rows.storable(text, "text").encode()), self._limits.max_text_bytes
         if size > most:
             raise InputError(f"the text has {size:,} bytes; at most {most:,} are kept")
 
@@ -385,14 +395,3 @@ def _unfinished(
     if found.status != "unfinished":
         raise InputError("this message is complete, and complete messages do not change")
     return found
-
-
-def _storable(text: str, name: str) -> str:
-    """The text, if it is one that UTF-8 can say."""
-    if not isinstance(text, str):
-        raise InputError(f"the {name} must be text, not {type(text).__name__}")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"the {name} holds half of a character (a lone surrogate)") from None
-    return text

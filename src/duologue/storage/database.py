@@ -5,18 +5,19 @@ open_database  opens it, makes or migrates its tables
 Database       reading() and writing(): one transaction each
 
 What was committed survives power loss: SQLite is told to sync each commit, and PostgreSQL does
-unless its administrator has turned synchronous_commit off.
+unless its administrator has turned synchronous_commit off. As SQLite has one writer at a time,
+threads that would have to wait for each other's syncs share one: what they write is undone one by
+one where a block raises, and committed together.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ FILE_NAME = "duologue.db"
 _SQLITE, _POSTGRESQL = "sqlite", "postgresql+psycopg"
 _BEGIN = "duologue_begin"  # execution option: the statement that begins a SQLite transaction
 _RETRY_S = 0.02
+_MAX_GROUP = 16  # writes that are committed together
 # Anything else that a driver raises is a mistake of ours and must be seen as one.
 _OURS = (exc.IntegrityError, exc.ProgrammingError, exc.DataError)
 
@@ -81,8 +83,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._is_sqlite = engine.dialect.name == "sqlite"
-        # SQLite has one writer at a time; those of other processes wait by asking again and again.
-        self._writer = threading.Lock() if self._is_sqlite else contextlib.nullcontext()
+        self._writers = _Writers(self._transaction)  # of SQLite
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -96,8 +97,7 @@ class Database:
 
         Raises StorageError if the database fails; nothing is changed then.
         """
-        # A SQLite transaction that begins as a reader may find that others wrote before it.
-        with self._writer, self._transaction("BEGIN IMMEDIATE") as connection:
+        with self._writers.turn() if self._is_sqlite else self._transaction("") as connection:
             yield connection
 
     def scrub(self) -> None:
@@ -116,6 +116,105 @@ class Database:
             connection = plain.execution_options(**{_BEGIN: begin})
             with connection.begin():
                 yield connection
+
+
+@dataclass
+class _Group:
+    """Writes that are committed together.
+
+    resources  closing them commits
+    is_over    whether that was done
+    problem    why nothing of it was committed
+    """
+
+    connection: Connection
+    resources: ExitStack
+    num_writes: int = 0
+    is_over: bool = False
+    problem: str | None = None
+
+
+class _Writers:
+    """Gives the threads of this process their turns to write; other processes ask again and again.
+
+    A writer leaves its group to the next one that waits, and returns when the last one has
+    committed it.
+    """
+
+    def __init__(self, transaction: Callable[[str], AbstractContextManager[Connection]]) -> None:
+        self._transaction = transaction
+        self._changed = threading.Condition()  # guards the following
+        self._num_waiting = 0
+        self._is_busy = False
+        self._group: _Group | None = None
+
+    @contextmanager
+    def turn(self) -> Iterator[Connection]:
+        """A connection to write with. Raises StorageError if it was not committed."""
+        self._take()
+        try:
+            group = self._group = self._group or self._begun()
+            try:
+                group.num_writes += 1
+                with _translated(), group.connection.begin_nested():
+                    yield group.connection
+            except StorageError as error:  # SQLite may have undone more than this block
+                self._end(group, error)
+                raise
+            finally:
+                if not group.is_over and not (self._num_waiting and group.num_writes < _MAX_GROUP):
+                    self._end(group)
+        finally:
+            self._give()
+        with self._changed:
+            # Whoever waited for a turn may have given up.
+            self._changed.wait_for(lambda: group.is_over or self._is_last())
+            must_end = not group.is_over
+            self._is_busy |= must_end
+        if must_end:
+            self._end(group)
+            self._give()
+        if group.problem is not None:
+            raise StorageError(group.problem)
+
+    def _is_last(self) -> bool:
+        return not self._is_busy and not self._num_waiting
+
+    def _take(self) -> None:
+        with self._changed:
+            self._num_waiting += 1
+            try:
+                self._changed.wait_for(lambda: not self._is_busy)
+                self._is_busy = True
+            finally:
+                self._num_waiting -= 1
+
+    def _give(self) -> None:
+        with self._changed:
+            self._is_busy = False
+            self._changed.notify_all()
+
+    def _begun(self) -> _Group:
+        with ExitStack() as resources:
+            # A transaction that begins as a reader may find that others wrote before it.
+            connection = resources.enter_context(self._transaction("BEGIN IMMEDIATE"))
+            return _Group(connection, resources.pop_all())
+
+    def _end(self, group: _Group, error: StorageError | None = None) -> None:
+        """Commit, or undo everything after an error; for the thread whose turn it is."""
+        self._group = None
+        group.problem = "the database failed: what was written beside this was not committed"
+        try:
+            if error is None:
+                group.resources.close()
+                group.problem = None
+            else:
+                group.problem = str(error)
+                group.resources.__exit__(type(error), error, error.__traceback__)
+        except StorageError as failure:
+            group.problem = str(failure)
+        finally:
+            group.is_over = True
 
 
 def _parsed(url: str) -> URL:

@@ -1,6 +1,7 @@
 """A conversation as a file: what Conversations.export gives as Markdown, plain text or JSON.
 
-Markdown and text are to be read: they show the path to the head. JSON holds everything.
+Markdown and text are to be read: they show the path to the head, and that a reply to it was
+interrupted, if it was. JSON holds everything.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+INTERRUPTED = "(interrupted)"
 _NAMES = {"system": "System", "user": "You", "agent": "Agent", "document": "Document"}
 
 
@@ -55,4 +57,12 @@ def _path(exported: dict[str, Any]) -> list[dict[str, Any]]:
     while here is not None:
         path.append(by_id[here])
         here = by_id[here]["parent"]
-    return path[::-1]
+    path.reverse()
+    for message in exported["messages"]:
+        if message["parent"] == exported["head"] is not None and _is_interrupted(message):
+            return [*path, {**message, "text": INTERRUPTED}]
+    return path
+
+
+def _is_interrupted(message: dict[str, Any]) -> bool:
+    return bool(message["status"] == "unfinished" and message["finish_reason"] == "abort")

@@ -90,6 +90,12 @@ class Keys:
             found = connection.execute(select(keys).order_by(keys.c.created_ms, keys.c.id))
             return [_to_key(row) for row in found]
 
+    def has_any(self) -> bool:
+        """Whether there is a key that was not revoked."""
+        with self._database.reading() as connection:
+            valid = select(keys.c.id).where(keys.c.revoked_ms.is_(None)).limit(1)
+            return connection.execute(valid).first() is not None
+
     def revoke(self, key_id: str) -> None:
         """From now on the key opens nothing. Raises NotFoundError if there is no such key."""
         if re.fullmatch(r"[0-9a-f]{16}", key_id, re.ASCII) is None:

@@ -72,27 +72,33 @@ class CachedTurn(Generic[P]):
 class MemoryCache:
     """A folder of encoded turns that takes at most max_bytes. Threads and processes may share it.
 
-    folder  made if it is not there, for its owner alone; other things in it are left alone
+    folder   made if it is not there, for its owner alone; other things in it are left alone
+    is_lazy  look at what there is, which takes a while, only when something is written
 
     Raises ConfigError for a budget below 1, StorageError if the folder cannot be made or read.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, is_lazy: bool = False) -> None:
         if max_bytes < 1:
             raise ConfigError(f"the budget of the memory cache must be positive, not {max_bytes}")
         self._folder = folder
         self._max_bytes = max_bytes
         self._lock = threading.Lock()  # guards all of the following
+        self._taken: int | None = None  # what the entries take; None: not looked at yet
         self._unseen_bytes = 0  # written since the folder was looked at
         self._last_use_ns = 0
         with _translated(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._num_bytes = self._make_room(0)
+            if not is_lazy:
+                self._taken = self._make_room(0)
 
     @property
     def num_bytes(self) -> int:
         """What the entries take, as far as this process knows."""
-        return self._num_bytes
+        with self._lock, _translated(self._folder):
+            if self._taken is None:
+                self._taken = self._make_room(0)
+            return self._taken
 
     def save(self, fingerprint: str, turns: Sequence[CachedTurn[P]]) -> None:
         """Keep a memory: all turns of a path, the first one first. What is there is not written.
@@ -208,11 +214,11 @@ class MemoryCache:
                 return
             with self._lock:
                 self._unseen_bytes += num_bytes
-                is_full = self._num_bytes + num_bytes > self._max_bytes
+                is_full = self._taken is None or self._taken + num_bytes > self._max_bytes
                 if is_full or self._unseen_bytes > _SLACK * self._max_bytes:
-                    self._num_bytes = self._make_room(num_bytes)
+                    self._taken = self._make_room(num_bytes)
                 if _renamed(temporary, entry):
-                    self._num_bytes += num_bytes
+                    self._taken = (self._taken or 0) + num_bytes
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

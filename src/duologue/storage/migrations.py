@@ -79,7 +79,40 @@ def api_keys(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (conversations_and_messages, api_keys)
+def answers_of_people(connection: Connection) -> None:
+    """Where a conversation's replies come from, and questions that people take over."""
+    _execute(
+        connection,
+        "ALTER TABLE conversations ADD COLUMN source TEXT DEFAULT 'model' NOT NULL",
+        f"ALTER TABLE messages ADD COLUMN by_person BOOLEAN DEFAULT {_false(connection)} NOT NULL",
+        """
+        CREATE TABLE handovers (
+            id TEXT NOT NULL PRIMARY KEY,
+            conversation TEXT NOT NULL,
+            message TEXT NOT NULL,
+            language TEXT NOT NULL,
+            confidence FLOAT NOT NULL,
+            citations TEXT NOT NULL,
+            created_ms BIGINT NOT NULL,
+            taken_by TEXT,
+            taken_ms BIGINT,
+            closed_ms BIGINT,
+            FOREIGN KEY (conversation) REFERENCES conversations (id) ON DELETE CASCADE
+        )
+        """,
+        "CREATE UNIQUE INDEX handovers_open ON handovers (conversation) WHERE closed_ms IS NULL",
+    )
+
+
+def _false(connection: Connection) -> str:
+    return "false" if connection.dialect.name == "postgresql" else "0"
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    conversations_and_messages,
+    api_keys,
+    answers_of_people,
+)
 
 
 def migrate(

@@ -1,6 +1,6 @@
 """What the store gives out, and the chain of hashes that ties messages together.
 
-StoredConversation, StoredMessage, Page   values; changing one changes nothing in the store
+StoredConversation, StoredMessage, StoredHandOver, Page  values; changing one changes no row
 ConversationLimits                        how large things may be
 chain_root, chain_hash                    names of paths through a conversation
 """
@@ -16,13 +16,15 @@ from duologue.types import FinishReason
 
 MessageRole = Literal["system", "user", "agent", "document"]
 Status = Literal["complete", "unfinished"]
+Source = Literal["model", "documents"]
 
 MESSAGE_ROLES: tuple[MessageRole, ...] = get_args(MessageRole)
 
 
 @dataclass(frozen=True)
 class StoredConversation:
-    """head  id of the message that the shown path ends with; None before the first
+    """head    id of the message that the shown path ends with; None before the first
+    source  where its replies come from: what the model says, or answers from documents
 
     Times are milliseconds since 1970-01-01 UTC.
     """
@@ -34,6 +36,7 @@ class StoredConversation:
     created_ms: int
     updated_ms: int
     head: str | None
+    source: Source = "model"
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,10 @@ class StoredMessage:
     parent         id of the message before it; None of a first one
     hash           see chain_hash; None while unfinished
     status         unfinished: a reply that is being made, or was being made when the process died
+    finish_reason  of an unfinished one "abort" tells that its process died
     result         what Result.to_dict gave
     options        that a reply was asked for with
+    by_person      a reply that a person gave in the model's place
     """
 
     id: str
@@ -58,6 +63,33 @@ class StoredMessage:
     result: dict[str, Any] | None
     options: dict[str, Any] | None
     created_ms: int
+    by_person: bool = False
+
+
+@dataclass(frozen=True)
+class StoredHandOver:
+    """A question that a person should take over, or has taken over.
+
+    owner         of the conversation
+    message       id of the question
+    question      its text
+    citations     the nearest passages of the documents, as they were sent
+    taken_by      who answers in the conversation; None: nobody yet
+    closed_ms     when it was given back
+    """
+
+    id: str
+    owner: str
+    conversation: str
+    message: str
+    question: str
+    language: str
+    confidence: float
+    citations: list[dict[str, Any]]
+    created_ms: int
+    taken_by: str | None = None
+    taken_ms: int | None = None
+    closed_ms: int | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, literal, select, update
 
 from duologue.errors import InputError, NotFoundError
 from duologue.storage.records import (
@@ -27,6 +27,16 @@ from duologue.storage.tables import conversations, messages
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _MAX_HASHES = 500  # in one statement
 
+# Made once: to make a query anew costs more than to run it.
+_OWNED = select(conversations).where(
+    conversations.c.id == bindparam("id"), conversations.c.owner == bindparam("owner")
+)
+_OWNED_LOCKED = _OWNED.with_for_update()
+_MESSAGE = select(messages).where(
+    messages.c.conversation == bindparam("conversation"), messages.c.id == bindparam("id")
+)
+_COUNT = select(func.count()).where(messages.c.conversation == bindparam("conversation"))
+
 
 def is_name(text: str) -> bool:
     """Whether a text may be an id or an owner at all, which no database needs to be asked."""
@@ -36,6 +46,17 @@ def is_name(text: str) -> bool:
 def new_id(kind: str) -> str:
     """An id that cannot be guessed: 128 random bits, URL-safe."""
     return f"{kind}_{secrets.token_urlsafe(16)}"
+
+
+def storable(text: str, name: str) -> str:
+    """The text, if it is one that UTF-8 can say; raises InputError."""
+    if not isinstance(text, str):
+        raise InputError(f"the {name} must be text, not {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the {name} holds half of a character (a lone surrogate)") from None
+    return text
 
 
 # --- conversations ---------------------------------------------------------------------------
@@ -50,9 +71,8 @@ def owned(
     """
     row = None
     if is_name(owner) and is_name(conversation):
-        columns = conversations.c
-        query = select(conversations).where(columns.id == conversation, columns.owner == owner)
-        row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+        query, values = _OWNED_LOCKED if lock else _OWNED, {"id": conversation, "owner": owner}
+        row = connection.execute(query, values).one_or_none()
     if row is None:
         raise NotFoundError("there is no such conversation")
     return to_conversation(row)
@@ -82,8 +102,8 @@ def message_of(
     """One of its messages. Raises NotFoundError if it has no such message."""
     row = None
     if is_name(message):
-        here = (messages.c.conversation == conversation.id) & (messages.c.id == message)
-        row = connection.execute(select(messages).where(here)).one_or_none()
+        values = {"conversation": conversation.id, "id": message}
+        row = connection.execute(_MESSAGE, values).one_or_none()
     if row is None:
         raise NotFoundError("there is no such message in this conversation")
     return to_message(row)
@@ -121,18 +141,14 @@ def path_to(
 
 def count(connection: Connection, conversation: StoredConversation) -> int:
     """How many messages it has, all branches together."""
-    inside = messages.c.conversation == conversation.id
-    return connection.execute(select(func.count()).where(inside)).scalar_one()
+    return connection.execute(_COUNT, {"conversation": conversation.id}).scalar_one()
 
 
-def add(
-    connection: Connection,
-    conversation: StoredConversation,
-    parent: StoredMessage | None,
-    **values: Any,
+def made(
+    conversation: StoredConversation, parent: StoredMessage | None, **values: Any
 ) -> StoredMessage:
-    """A new message after `parent`; it is unfinished if `text` is not among the values."""
-    message = StoredMessage(
+    """A message after `parent`, not stored yet; unfinished if `text` is not among the values."""
+    return StoredMessage(
         id=new_id("msg"),
         conversation=conversation.id,
         parent=None if parent is None else parent.id,
@@ -142,8 +158,6 @@ def add(
         status="complete" if "text" in values else "unfinished",
         **{"text": "", "finish_reason": None, "result": None, "options": None, **values},
     )
-    put(connection, [message])
-    return message
 
 
 def put(connection: Connection, new: Iterable[StoredMessage]) -> None:

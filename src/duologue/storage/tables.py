@@ -9,7 +9,9 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -19,6 +21,8 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
+    text,
 )
 
 _ESCAPE = "\x1a"
@@ -63,6 +67,7 @@ conversations = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     Column("head", Text),  # of its messages; no foreign key, because they refer to each other
+    Column("source", Text, nullable=False, server_default="model"),
     Index("conversations_of_owner", "owner", "updated_ms", "id"),
 )
 
@@ -82,11 +87,34 @@ messages = Table(
     Column("result", Text),
     Column("options", Text),
     Column("created_ms", BigInteger, nullable=False),
+    Column("by_person", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("conversation", "id", name="messages_id"),
     # The parent is of the same conversation.
     ForeignKeyConstraint(["conversation", "parent"], ["messages.conversation", "messages.id"]),
     Index("messages_by_parent", "conversation", "parent"),
     Index("messages_by_hash", "hash"),
+)
+
+handovers = Table(
+    "handovers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("conversation", ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("confidence", Float, nullable=False),
+    Column("citations", AnyText, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("taken_by", Text),
+    Column("taken_ms", BigInteger),
+    Column("closed_ms", BigInteger),
+    Index(
+        "handovers_open",
+        "conversation",
+        unique=True,
+        sqlite_where=text("closed_ms IS NULL"),
+        postgresql_where=text("closed_ms IS NULL"),
+    ),
 )
 
 keys = Table(

@@ -10,6 +10,8 @@ the tokenizer never joins "<" with what follows it (see tokenizer_train.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from duologue.errors import InputError
 from duologue.text.tokenizer import Tokenizer
 
@@ -25,9 +27,10 @@ TASKS = (
     "transcribe",
     "describe",
     "denoise",
+    "command",
 )
 LANGUAGES = ("en", "zh", "de")
-NUM_SPARE = 16
+NUM_SPARE = 15
 
 CONTROL_TOKENS = (
     PAD,
@@ -61,3 +64,12 @@ def prefix_ids(tokenizer: Tokenizer, task: str, language: str | None = None) -> 
 def label_text(label: str) -> str:
     """A label as the decoder spells it: `card_arrival` -> `card arrival`."""
     return label.replace("_", " ").strip()
+
+
+def command_text(intent: str, slots: Sequence[tuple[str, str]]) -> str:
+    """A command as the decoder spells it: `set timer; duration: ten minutes`.
+
+    slots  names and values in the order in which they are spelled
+    """
+    spelled = (f"{label_text(name)}: {value}" for name, value in slots)
+    return "; ".join((label_text(intent), *spelled))

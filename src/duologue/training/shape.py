@@ -19,7 +19,7 @@ from duologue.text.language_codes import resolve_language
 from duologue.text.template import LANGUAGES, TASKS
 from duologue.text.templates import AnyTokenizer
 
-DERIVED = ("vocab_size", "languages", "reply_languages", "tasks", "label_sets")
+DERIVED = ("vocab_size", "languages", "reply_languages", "tasks", "label_sets", "calibration")
 
 
 def model_config(
@@ -54,6 +54,7 @@ def model_config(
         reply_languages=tuple(code for code in LANGUAGES if code in reply_languages),
         tasks=tuple(task for task in TASKS if task in tasks),
         label_sets=_labels(config, contents),
+        calibration={},  # it was of the weights before
     )
 
 
@@ -98,6 +99,7 @@ def imported_tasks(config: ModelConfig, contents: Contents, recipe: Recipe) -> M
         languages=languages,
         tasks=tuple(dict.fromkeys((*config.tasks, *contents.tasks))),
         label_sets=_labels(config, contents),
+        calibration={},
         generation=replace(config.generation, prompts=prompts),
     )
 

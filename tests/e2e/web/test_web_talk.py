@@ -107,16 +107,56 @@ def test_going_elsewhere_while_a_reply_is_made_mixes_nothing_up(open_page, slow_
     expect(page.locator(".message.agent .text")).not_to_be_empty()
 
 
-def test_the_button_that_stops_ends_the_reply_also_from_elsewhere(open_page, slow_server) -> None:
+def test_replies_of_two_conversations_are_made_at_the_same_time(open_page, slow_server) -> None:
     page = open_page(slow_server)
     begin(page, "hello how are you today")
     first = page.url
     page.click("#new")
-    expect(page.locator("#welcome")).to_be_visible()
-    page.click("#stop")
     expect(page.locator("#send")).to_be_visible()
+    begin(page, "what time does the train leave")
+    second = page.url
+    expect(page.locator("#conversations .busy")).to_have_count(2)
     page.goto(first)
+    expect(page.locator("#messages .text").first).to_have_text("hello how are you today")
+    expect(page.locator("#messages .message")).to_have_count(2)
+    expect(page.locator(".growing .text")).to_have_text(re.compile("...."))
+    expect(page.locator("#stop")).to_be_visible()
+    answered(page, 2)
+    expect(page.locator("#send")).to_be_visible()
+    shown = texts(page)
+    page.goto(second)
+    expect(page.locator("#messages .text").first).to_have_text("what time does the train leave")
+    answered(page, 2)
+    others = texts(page)
+    expect(page.locator("#conversations .busy")).to_have_count(0)
+    page.reload()
+    answered(page, 2)
+    assert texts(page) == others
+    page.goto(first)
+    expect(page.locator("#messages .text")).to_have_text(shown)
+
+
+def test_the_button_that_stops_ends_the_reply_that_is_shown(open_page, slow_server) -> None:
+    page = open_page(slow_server)
+    begin(page, "hello how are you today")
+    first = page.url
+    page.click("#new")
+    begin(page, "what time does the train leave")
+    page.click("#stop")
+    answered(page, 2)
     expect(page.locator(".message.agent .checks")).to_have_text("It was stopped here.")
+    page.goto(first)
+    expect(page.locator("#messages .text").first).to_have_text("hello how are you today")
+    answered(page, 2)
+    expect(page.locator(".message.agent .checks", has_text="It was stopped here.")).to_have_count(0)
+
+
+def test_what_another_tab_is_being_told_is_marked_in_the_list(open_page, slow_server) -> None:
+    page = open_page(slow_server)
+    begin(page, "hello how are you today")
+    other = page.context.new_page()
+    other.goto(slow_server.url)
+    expect(other.locator("#conversations li").first.locator(".busy")).to_be_visible()
 
 
 # --- branches ----------------------------------------------------------------------------------
@@ -273,11 +313,24 @@ def test_pointing_at_a_reply_marks_the_words_that_it_leaned_on(open_page, duo_se
     page.mouse.move(5, 5)
     assert page.evaluate(marked) == []
     last_reply(page).locator(".text").hover()
-    listed = page.locator("#insight .evidence .bar-name").all_inner_texts()
+    leaned = page.locator("section[aria-labelledby=evidence-title]")
+    listed = leaned.locator(".evidence .bar-name").all_inner_texts()
     assert sorted(page.evaluate(marked)) == sorted(listed)
     assert "hotel" in listed
-    page.locator("#insight .evidence", has_text="hotel").focus()
+    leaned.locator(".evidence", has_text="hotel").focus()
     assert page.evaluate(marked) == ["hotel"]
+
+
+def test_what_a_reply_needed_is_found_out_on_request(open_page, duo_server) -> None:
+    page = open_page(duo_server)
+    say(page, "I want to book a hotel room in London.")
+    needed = page.locator("section[aria-labelledby=needed-title]")
+    expect(needed.locator(".evidence")).to_have_count(0)
+    needed.get_by_role("button", name="Find out").click()
+    expect(needed.locator(".evidence").first).to_be_visible()
+    expect(needed.get_by_role("button", name="Find out")).to_have_count(0)
+    words = "I want to book a hotel room in London."
+    assert all(word in words for word in needed.locator(".bar-name").all_inner_texts())
 
 
 def test_a_reply_tells_how_sure_it_is_and_how_fast_it_came(open_page, duo_server) -> None:
@@ -301,3 +354,41 @@ def test_the_panel_shows_an_earlier_reply_when_asked_why(open_page, duo_server) 
     first = page.locator(".message.agent").first
     first.get_by_role("button", name="Why this reply?").click()
     expect(page.locator("#insight .pieces")).to_have_text(first.locator(".text").inner_text())
+
+
+# --- the sentiment of a conversation -----------------------------------------------------------
+
+
+def test_the_sentiment_of_both_sides_is_drawn_and_said_in_words(open_page, duo_server) -> None:
+    page = open_page(duo_server)
+    say(page, "My order never came, this is awful.")
+    curve = page.locator("#insight .curve")
+    expect(curve.locator("circle")).to_have_count(2)
+    expect(curve.locator("li").first).to_contain_text("You: last negative")
+    say(page, "Great, that was wonderful, thank you!")
+    expect(curve.locator("circle")).to_have_count(4)
+    expect(curve.locator("li").first).to_contain_text("You: last positive")
+    drawing = page.get_by_role("img", name=re.compile("You: last positive.*Replies: last"))
+    expect(drawing).to_be_visible()
+    heights = [
+        float(height)
+        for height in curve.locator(".user circle").evaluate_all(
+            "dots => dots.map((dot) => dot.getAttribute('cy'))"
+        )
+    ]
+    assert heights[0] > heights[1]  # what is better is drawn further up
+    page.reload()
+    expect(curve.locator("circle")).to_have_count(4)
+    page.click("#new")
+    expect(curve).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"), [("de-DE", "Sie: zuletzt negativ"), ("zh-CN", "您：最近为消极")]
+)
+def test_the_sentiment_is_said_in_the_language_of_the_page(
+    open_page, duo_server, locale: str, words: str
+) -> None:
+    page = open_page(duo_server, locale=locale)
+    say(page, "My order never came, this is awful.")
+    expect(page.locator("#insight .curve li").first).to_contain_text(words)

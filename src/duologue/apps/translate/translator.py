@@ -44,7 +44,8 @@ def translate_batch(
     check    look for what is missing or too much, decode such pieces again, and say what remains
     glossary terms that are put into the translations; checks.glossary says which could not be
 
-    Results lack evidence; they have alternatives if the text was one piece that needed no repair.
+    Results lack evidence; they have alternatives if the text was one piece: what else its
+    search found, with a repaired text's first try before the others.
     decode_ms is a text's share, by produced tokens, of the time that the batch took. Raises
     InputError for a language or a text of no use, which it names by number if there are several.
     """
@@ -196,11 +197,13 @@ class _Joined:
         first = self.drafts[0].first
         if len(self.drafts) > 1 or first is None:
             return ()
-        best, *others = first.finished.hypotheses
-        if self.drafts[0].hypotheses != (best,):
-            return ()
+        found = first.finished.hypotheses
+        others = [other for other in found if self.drafts[0].hypotheses != (other,)]
         decode = task.runtime.tokenizer.decode
-        return tuple(Alternative(decode(list(other.ids)), other.logprob) for other in others)
+        return tuple(
+            Alternative(decode(list(other.ids)), other.logprob)
+            for other in others[: len(found) - 1]
+        )
 
     def _missed(self, glossary: Glossary) -> Iterable[Span]:
         for piece, draft in zip(self.pieces, self.drafts, strict=True):

@@ -12,15 +12,17 @@ from starlette.requests import HTTPConnection
 
 from duologue.conversation import Conversation
 from duologue.errors import DuologueError, InputError
-from duologue.server import schemas, views
+from duologue.server import jobs, schemas, views
+from duologue.server.curves import Curves
 from duologue.server.dialogues import Answer, Dialogues
-from duologue.server.errors import body
+from duologue.server.errors import ApiError, body
+from duologue.server.routes.knowledge import KnowledgeDep
 from duologue.server.schemas import options_of
 from duologue.server.security import Access, Chat, ServiceDep
 from duologue.server.service import Service
 from duologue.server.sse import EventStream, frame, while_here
 from duologue.storage.export import WRITERS
-from duologue.storage.records import StoredConversation, StoredMessage
+from duologue.storage.records import Page, StoredConversation, StoredMessage
 from duologue.types import Commit, Done, Event, Revise
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
@@ -43,13 +45,23 @@ DialoguesDep = Annotated[Dialogues, Depends(dialogues_of)]
 
 @router.post("", status_code=201, response_model=schemas.Conversation)
 async def create(
-    service: ServiceDep, access: Chat, body: schemas.NewConversation | None = None
+    service: ServiceDep,
+    knowledge: KnowledgeDep,
+    access: Chat,
+    body: schemas.NewConversation | None = None,
 ) -> Any:
     """Begin a conversation."""
     body = body or schemas.NewConversation()
-    served = service.model(body.model)
+    if body.source == "documents":
+        model = service.name_of(knowledge.base.runtime)
+        if body.model not in (None, model):
+            raise ApiError("invalid_input", f"the documents are read by {model!r}", "model")
+    else:
+        served = service.model(body.model)
+        served.runtime.template.prefix("reply")  # refuses a model that cannot
+        model = served.name
     create = service.conversations.create
-    made = await service.stored(create, access.owner, served.name, body.title)
+    made = await service.stored(create, access.owner, model, body.title, body.source)
     return views.conversation(made, False)
 
 
@@ -63,9 +75,14 @@ async def page(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Any:
     """Conversations, last changed first; query: those that hold this text."""
-    found = await service.stored(service.conversations.page, access.owner, query, cursor, limit)
+
+    def look() -> tuple[Page, dict[str, bool]]:
+        found = service.conversations.page(access.owner, query, cursor, limit)
+        return found, _handovers(service, *found.conversations)
+
+    found, taken = await service.stored(look)
     data = [
-        views.conversation(one, dialogues.is_busy(access.owner, one.id))
+        views.conversation(one, dialogues.is_busy(access.owner, one.id), taken.get(one.id))
         for one in found.conversations
     ]
     return {"data": data, "next_cursor": found.cursor}
@@ -76,8 +93,13 @@ async def get(
     service: ServiceDep, dialogues: DialoguesDep, access: Chat, conversation_id: Id
 ) -> Any:
     """A conversation with the messages of the path to its head."""
-    found, messages = await service.stored(_everything, service, access, conversation_id)
-    shown = views.conversation(found, dialogues.is_busy(access.owner, found.id))
+
+    def look() -> tuple[StoredConversation, list[StoredMessage], bool | None]:
+        found, messages = _everything(service, access, conversation_id)
+        return found, messages, _handovers(service, found).get(found.id)
+
+    found, messages, is_taken = await service.stored(look)
+    shown = views.conversation(found, dialogues.is_busy(access.owner, found.id), is_taken)
     return {**shown, "messages": views.path(found.head, messages)}
 
 
@@ -91,7 +113,7 @@ async def change(
 ) -> Any:
     """Give it another title, or show the branch that goes through another message."""
 
-    def apply() -> StoredConversation:
+    def apply() -> tuple[StoredConversation, bool | None]:
         store, where = service.conversations, (access.owner, conversation_id)
         found, messages = _everything(service, access, conversation_id)
         if body.head is not None:
@@ -99,10 +121,10 @@ async def change(
             found = store.set_head(*where, views.newest_leaf(body.head, messages))
         if body.title is not None:
             found = store.rename(*where, body.title)
-        return found
+        return found, _handovers(service, found).get(found.id)
 
-    found = await service.stored(apply)
-    return views.conversation(found, dialogues.is_busy(access.owner, found.id))
+    found, is_taken = await service.stored(apply)
+    return views.conversation(found, dialogues.is_busy(access.owner, found.id), is_taken)
 
 
 @router.delete("/{conversation_id}", status_code=204)
@@ -131,7 +153,11 @@ async def fork(
     return views.conversation(await service.stored(copy), False)
 
 
-@router.get("/{conversation_id}/export", response_class=Response)
+@router.get(
+    "/{conversation_id}/export",
+    response_class=Response,
+    responses={200: {"content": {kind: {} for kind in _MEDIA_TYPES.values()}}},
+)
 async def export(
     service: ServiceDep,
     access: Chat,
@@ -145,6 +171,19 @@ async def export(
     return Response(content, media_type=_MEDIA_TYPES[format], headers=headers)
 
 
+@router.get("/{conversation_id}/sentiment", response_model=schemas.SentimentCurve)
+async def sentiment(
+    request: Request, service: ServiceDep, access: Chat, conversation_id: Id
+) -> Any:
+    """How the sentiment of each side runs over what is shown of it."""
+    where = access.owner, conversation_id
+    found = await service.stored(service.conversations.get, *where)
+    path = await service.stored(service.conversations.path, *where)
+    curves: Curves = request.app.state.curves
+    work = service.in_pieces(curves.of_path(service.model(found.model), path))
+    return await jobs.unless_gone(request.receive, work)
+
+
 def _everything(
     service: Service, access: Access, conversation_id: str
 ) -> tuple[StoredConversation, list[StoredMessage]]:
@@ -153,10 +192,18 @@ def _everything(
     return StoredConversation(**exported), messages
 
 
+def _handovers(service: Service, *found: StoredConversation) -> dict[str, bool]:
+    """In which of these a person is to answer, or answers (True)."""
+    asked = [one.id for one in found if one.source == "documents"]
+    return service.handovers.states(asked) if asked else {}
+
+
 # --- replies ---------------------------------------------------------------------------------
 
 
-@router.post("/{conversation_id}/messages", response_model=schemas.Answered)
+@router.post(
+    "/{conversation_id}/messages", response_model=schemas.Answered, responses=schemas.STREAMED
+)
 async def say(
     request: Request,
     service: ServiceDep,
@@ -172,7 +219,11 @@ async def say(
     return await _answered(request, service, access, ask, body.stream)
 
 
-@router.post("/{conversation_id}/messages/{message_id}/regenerate", response_model=schemas.Answered)
+@router.post(
+    "/{conversation_id}/messages/{message_id}/regenerate",
+    response_model=schemas.Answered,
+    responses=schemas.STREAMED,
+)
 async def regenerate(
     request: Request,
     service: ServiceDep,

@@ -17,7 +17,7 @@ async def live() -> Health:
     return Health(status="live")
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", responses={503: {"model": Health}})
 async def ready(service: ServiceDep, response: Response) -> Health:
     """Whether new requests are taken: 503 while the server stops."""
     if service.is_stopping:
@@ -26,7 +26,7 @@ async def ready(service: ServiceDep, response: Response) -> Health:
     return Health(status="ready")
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(service: ServiceDep, _access: Admin) -> Response:
     """For Prometheus."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

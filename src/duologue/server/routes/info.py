@@ -21,6 +21,7 @@ async def info(service: ServiceDep, access: AnyKey) -> Info:
         version=__version__,
         models=[_model(served) for served in service.models.values()],
         limits=asdict(service.limits),
+        documents=service.base is not None,
         scopes=sorted(access.scopes),
     )
 
@@ -33,6 +34,6 @@ def _model(served: ServedModel) -> ModelInfo:
         tasks=list(config.tasks),
         languages=list(config.languages),
         license=served.model.license,
-        memory_bytes=served.runtime.forward.pool.used_bytes,
+        memory_bytes=served.num_bytes,
         loaded=True,
     )

@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from duologue.apps.documents import html_lexer as html
 from duologue.errors import DuologueError
-from duologue.server import errors, html, jobs
+from duologue.server import errors, jobs
 from duologue.server.errors import ApiError
 from duologue.server.schemas import MAX_TEXT_CHARS
 from duologue.server.security import Access, ServiceDep, authenticate, bearer
@@ -121,12 +122,16 @@ def _body_of(model: type[BaseModel]) -> dict[str, Any]:
 async def translate(request: Request, service: ServiceDep) -> dict[str, Any]:
     """Translate a text or several; of HTML the text alone, and every tag stays as it is."""
     body, access = await _read(request, LibreTranslation)
-    served = service.model()
+    served = service.reader()
     texts = [body.q] if isinstance(body.q, str) else body.q
     service.limits.check("alternatives", body.alternatives + 1, "max_hypotheses")
     await service.work(service.limits.check_texts, served.runtime, texts, "q")
-    work = _translated(service, served, access, body, texts)
-    answers = await jobs.unless_gone(request.receive, work)
+
+    async def answered() -> list[dict[str, Any]]:
+        async with service.timed():
+            return await _translated(service, served, access, body, texts)
+
+    answers = await jobs.unless_gone(request.receive, answered())
     if not isinstance(body.q, str):
         return {key: [answer[key] for answer in answers] for key in answers[0]}
     return answers[0]
@@ -144,7 +149,9 @@ async def detect(request: Request, service: ServiceDep) -> list[dict[str, Any]]:
 async def languages(request: Request, service: ServiceDep) -> list[dict[str, Any]]:
     """The languages that the model can translate into, and from."""
     await _read(request, _NoFields)
-    codes = list(service.model().runtime.config.languages)
+    config = service.model().runtime.config
+    can_translate = "translate" in config.tasks and config.front_end != "mel"
+    codes = list(config.languages) if can_translate else []
     return [
         {
             "code": code,

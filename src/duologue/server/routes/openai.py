@@ -6,22 +6,19 @@ import base64
 import math
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from fastapi import APIRouter, Request
 
 from duologue.conversation import Conversation
-from duologue.engine.memory import Memory
-from duologue.runtime import check_text
 from duologue.server.choices import Choice, Question, answers, question_of
 from duologue.server.chunks import ChunkStream, Put, chunk
 from duologue.server.errors import ApiError
 from duologue.server.jobs import unless_gone
+from duologue.server.reading import Vector, embedded
 from duologue.server.routes.compatible import StrictRoute
 from duologue.server.routes.openai_schemas import (
     ChatRequest,
@@ -31,14 +28,16 @@ from duologue.server.routes.openai_schemas import (
     turns_of,
     turns_of_input,
 )
+from duologue.server.schemas import STREAMED
 from duologue.server.security import Access, AnyKey, Chat, ServiceDep
 from duologue.server.service import ServedModel, Service
 from duologue.types import Options, Turn, Usage
 
 router = APIRouter(prefix="/v1", tags=["openai"], route_class=StrictRoute)
 
+# Reading so much takes less time than to get to another thread and back.
+_SHORT_CHARS = 2000
 _DONE = b"data: [DONE]\n\n"
-_STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
 
 def _id(kind: str) -> str:
@@ -71,7 +70,7 @@ async def _asked(
     service: Service, access: Access, body: Sampling, turns: list[Turn], n: int = 1
 ) -> tuple[ServedModel, Question]:
     """What is to be answered by which model. Raises ApiError and InputError."""
-    served = service.model(body.model)
+    served = service.reader(body.model)
     service.limits.check("n", n, "max_hypotheses")
     base = Conversation.REPLY_OPTIONS
     if "reply" not in served.runtime.config.tasks:
@@ -82,18 +81,23 @@ async def _asked(
     if changes.get("temperature"):
         changes["beam_size"] = 1
     options: Options = service.limits.options(changes, base)
-    question = await service.work(question_of, service, served, turns, options, access.owner)
-    return served, question
+    asked = service, served, turns, options, access.owner
+    if sum(len(turn.text) for turn in turns) <= _SHORT_CHARS:
+        return served, question_of(*asked)
+    return served, await service.work(question_of, *asked)
 
 
 def _usage(
     service: Service, served: ServedModel, question: Question, choices: Sequence[Choice]
-) -> tuple[int, int]:
-    """Tokens of the dialogue and of all answers."""
-    produced = sum(choice.num_tokens for choice in choices)
-    usage = Usage(encoded_tokens=question.num_tokens, produced_tokens=produced)
+) -> Usage:
+    """Tokens of the dialogue, and of all answers."""
+    usage = Usage(
+        encoded_tokens=question.num_tokens - question.num_reused,
+        reused_tokens=question.num_reused,
+        produced_tokens=sum(choice.num_tokens for choice in choices),
+    )
     service.metrics.used(served.name, usage)
-    return question.num_tokens, produced
+    return usage
 
 
 def _stream(
@@ -108,7 +112,7 @@ def _stream(
 # --- chat completions ----------------------------------------------------------------------------
 
 
-@router.post("/chat/completions", response_model=dict[str, Any], responses=_STREAMED)
+@router.post("/chat/completions", response_model=dict[str, Any], responses=STREAMED)
 async def chat(request: Request, service: ServiceDep, access: Chat, body: ChatRequest) -> Any:
     """Answer a dialogue, whole or as a stream of chunks."""
     turns = turns_of(body.messages, "messages")
@@ -135,7 +139,7 @@ async def chat(request: Request, service: ServiceDep, access: Chat, body: ChatRe
             }
             for choice in choices
         ],
-        "usage": _chat_usage(*_usage(service, served, question, choices)),
+        "usage": _chat_usage(_usage(service, served, question, choices)),
     }
 
 
@@ -167,17 +171,19 @@ async def _chat_chunks(
     for choice in choices:
         logprobs = _logprobs(choice) if body.logprobs else None
         tell(choice.index, finish_reason=choice.finish_reason, logprobs=logprobs)
-    usage = _chat_usage(*_usage(service, served, question, choices))
+    usage = _chat_usage(_usage(service, served, question, choices))
     if with_usage:
         put(chunk({**head, "object": "chat.completion.chunk", "choices": [], "usage": usage}))
     put(_DONE)
 
 
-def _chat_usage(asked: int, produced: int) -> dict[str, int]:
+def _chat_usage(usage: Usage) -> dict[str, Any]:
+    asked = usage.encoded_tokens + usage.reused_tokens
     return {
         "prompt_tokens": asked,
-        "completion_tokens": produced,
-        "total_tokens": asked + produced,
+        "prompt_tokens_details": {"cached_tokens": usage.reused_tokens},
+        "completion_tokens": usage.produced_tokens,
+        "total_tokens": asked + usage.produced_tokens,
     }
 
 
@@ -199,7 +205,7 @@ def _logprobs(choice: Choice) -> dict[str, Any]:
 # --- responses -----------------------------------------------------------------------------------
 
 
-@router.post("/responses", response_model=dict[str, Any], responses=_STREAMED)
+@router.post("/responses", response_model=dict[str, Any], responses=STREAMED)
 async def respond(
     request: Request, service: ServiceDep, access: Chat, body: ResponseRequest
 ) -> Any:
@@ -250,7 +256,8 @@ class _Response:
     def ended(self, choice: Choice) -> dict[str, Any]:
         """The whole response."""
         status = _status(choice)
-        asked, produced = _usage(self._service, self._served, self._question, [choice])
+        usage = _usage(self._service, self._served, self._question, [choice])
+        asked = usage.encoded_tokens + usage.reused_tokens
         details = {"reason": "max_output_tokens"} if status == "incomplete" else None
         return {
             **self._head,
@@ -259,10 +266,10 @@ class _Response:
             "output": [self._message(choice.text, status)],
             "usage": {
                 "input_tokens": asked,
-                "input_tokens_details": {"cached_tokens": 0},
-                "output_tokens": produced,
+                "input_tokens_details": {"cached_tokens": usage.reused_tokens},
+                "output_tokens": usage.produced_tokens,
                 "output_tokens_details": {"reasoning_tokens": 0},
-                "total_tokens": asked + produced,
+                "total_tokens": asked + usage.produced_tokens,
             },
         }
 
@@ -323,21 +330,22 @@ def _part(text: str) -> dict[str, Any]:
 
 
 @router.post("/embeddings")
-async def embed(service: ServiceDep, _access: Chat, body: EmbeddingRequest) -> dict[str, Any]:
+async def embed(
+    request: Request, service: ServiceDep, _access: Chat, body: EmbeddingRequest
+) -> dict[str, Any]:
     """What the encoder makes of texts: the mean over their tokens, of length 1."""
-    served = service.model(body.model)
+    served = service.reader(body.model)
     texts = [body.input] if isinstance(body.input, str) else body.input
     size = served.runtime.config.d_model
     if body.dimensions not in (None, size):
         problem = f"this model's embeddings have {size} dimensions, no others"
         raise ApiError("invalid_input", problem, "dimensions")
 
-    def read() -> tuple[list[npt.NDArray[np.float32]], int]:
+    def read() -> Generator[None, None, tuple[list[Vector], int]]:
         service.limits.check_texts(served.runtime, texts, "input")
-        vectors = [_embedded(served, text) for text in texts]
-        return [vector for vector, _ in vectors], sum(num_tokens for _, num_tokens in vectors)
+        return (yield from embedded(served.runtime, texts))
 
-    vectors, num_tokens = await service.work(read)
+    vectors, num_tokens = await unless_gone(request.receive, service.in_pieces(read()))
     return {
         "object": "list",
         "model": served.name,
@@ -349,23 +357,7 @@ async def embed(service: ServiceDep, _access: Chat, body: EmbeddingRequest) -> d
     }
 
 
-def _embedded(served: ServedModel, text: str) -> tuple[npt.NDArray[np.float32], int]:
-    """The embedding [D] of a text, and how many tokens it has."""
-    runtime = served.runtime
-    ids = runtime.template.alone(check_text(text)).ids
-    most = runtime.config.max_positions
-    if len(ids) > most:
-        problem = f"a text has {len(ids)} tokens, this model reads at most {most}"
-        raise ApiError("invalid_input", problem, "input")
-    encoding = runtime.forward.begin_encode(ids, Memory.empty())
-    while not encoding.advance():
-        pass
-    mean = encoding.states().mean(axis=0)
-    length = float(np.linalg.norm(mean))
-    return (mean / np.float32(length or 1.0)).astype(np.float32), len(ids)
-
-
-def _encoded(vector: npt.NDArray[np.float32], body: EmbeddingRequest) -> list[float] | str:
+def _encoded(vector: Vector, body: EmbeddingRequest) -> list[float] | str:
     if body.encoding_format == "base64":
         return base64.b64encode(vector.astype("<f4").tobytes()).decode()
     floats: list[float] = vector.tolist()

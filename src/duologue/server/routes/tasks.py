@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -9,16 +10,18 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field, model_validator
 from starlette.requests import HTTPConnection
 
+from duologue.apps.sentiment import choice, judging
 from duologue.engine.memory import Memory
 from duologue.errors import InputError
-from duologue.server import jobs
+from duologue.server import jobs, reading
 from duologue.server.errors import ApiError
 from duologue.server.held import HeldMemories
+from duologue.server.needed import needed
 from duologue.server.schemas import Body, Id, Name, OptionChanges, Text, options_of
 from duologue.server.security import Chat, ServiceDep, Translate
 from duologue.server.service import ServedModel
 from duologue.text.imported_template import Prefix
-from duologue.types import Options, Turn
+from duologue.types import Options, Result, Turn
 
 router = APIRouter(prefix="/v1", tags=["tasks"])
 
@@ -83,26 +86,42 @@ class ToTranslate(Body):
 
 
 class ToJudge(Body):
-    """A text that is positive or negative."""
+    """A text that is positive or negative. sentences: whether each is judged by itself as well."""
 
     text: Text
+    label_set: Name | None = None
+    sentences: bool = False
     model: Name | None = None
 
 
 class ToExplain(Body):
-    """A stored reply."""
+    """A stored reply, and how it is to be explained."""
 
     conversation_id: Id
     message_id: Id
+    method: Literal["attention", "erasure"] = "attention"
+
+
+class Results(BaseModel):
+    """One for each text."""
+
+    data: list[Result]
 
 
 class Explained(BaseModel):
-    """tokens: pieces of the text with their probabilities."""
+    """tokens: pieces of the text with their probabilities. influence, turns: by erasure."""
 
     text: str
     confidence: float
     tokens: list[tuple[str, float]]
     evidence: list[dict[str, Any]]
+    influence: list[dict[str, Any]] = []
+    turns: list[dict[str, Any]] = []
+
+
+# Documented and not checked again: the engine made them.
+_RESULT: dict[int | str, dict[str, Any]] = {200: {"model": Result}}
+_RESULTS: dict[int | str, dict[str, Any]] = {200: {"model": Result | Results}}
 
 
 def held_of(connection: HTTPConnection) -> HeldMemories:
@@ -115,22 +134,21 @@ HeldDep = Annotated[HeldMemories, Depends(held_of)]
 
 
 @router.post("/encode")
-async def encode(service: ServiceDep, held: HeldDep, access: Chat, body: ToEncode) -> Encoded:
+async def encode(
+    request: Request, service: ServiceDep, held: HeldDep, access: Chat, body: ToEncode
+) -> Encoded:
     """Read a text or a dialogue into a memory, to be decoded any number of times."""
-    served = service.model(body.model)
+    served = service.reader(body.model)
     if body.turns is not None:
         turns = [Turn(turn.role, turn.text) for turn in body.turns]
     else:
         turns = [Turn("user", body.text or "")]
 
-    def read() -> Memory:
+    def read() -> Generator[None, None, Memory]:
         service.limits.check_texts(served.runtime, ["\n".join(turn.text for turn in turns)])
-        memory = Memory.empty()
-        for turn in turns:
-            memory = served.model.encode(turn.text, memory, turn.role)
-        return memory
+        return (yield from reading.encoded(served.runtime, turns))
 
-    memory = await service.work(read)
+    memory = await jobs.unless_gone(request.receive, service.in_pieces(read()))
     kept = held.keep(access.owner, served, memory)
     expires = datetime.fromtimestamp(kept.expires_s, UTC)
     return Encoded(
@@ -140,7 +158,7 @@ async def encode(service: ServiceDep, held: HeldDep, access: Chat, body: ToEncod
     )
 
 
-@router.post("/decode")
+@router.post("/decode", response_model=None, responses=_RESULT)
 async def decode(
     request: Request, service: ServiceDep, held: HeldDep, access: Chat, body: ToDecode
 ) -> dict[str, Any]:
@@ -154,12 +172,12 @@ async def decode(
     return result.to_dict()
 
 
-@router.post("/translate")
+@router.post("/translate", response_model=None, responses=_RESULTS)
 async def translate(
     request: Request, service: ServiceDep, access: Translate, body: ToTranslate
 ) -> dict[str, Any]:
     """Translate a text, or several together."""
-    served = service.model(body.model)
+    served = service.reader(body.model)
     options = options_of(body.options, served.model.options("translate"), service.limits)
     texts = body.texts if body.texts is not None else [body.text or ""]
     languages = body.to, body.from_
@@ -174,32 +192,49 @@ async def translate(
     return {"data": [result.to_dict() for result in results]}
 
 
-@router.post("/sentiment")
-async def sentiment(service: ServiceDep, _access: Translate, body: ToJudge) -> dict[str, Any]:
+@router.post("/sentiment", response_model=None, responses=_RESULT)
+async def sentiment(
+    request: Request, service: ServiceDep, _access: Translate, body: ToJudge
+) -> dict[str, Any]:
     """Whether a text is positive or negative."""
-    served = service.model(body.model)
+    served = service.reader(body.model)
 
-    def judge() -> dict[str, Any]:
+    def judge() -> Generator[None, None, Result]:
         service.limits.check_texts(served.runtime, [body.text])
-        return served.model.sentiment(body.text).to_dict()
+        wanted = choice(served.runtime, name=body.label_set)
+        return (yield from judging(served.runtime, body.text, wanted, body.sentences))
 
-    return await service.work(judge)
+    result = await jobs.unless_gone(request.receive, service.in_pieces(judge()))
+    service.metrics.used(served.name, result.usage)
+    return result.to_dict()
 
 
 @router.post("/explain")
-async def explain(service: ServiceDep, access: Chat, body: ToExplain) -> Explained:
-    """What a stored reply leaned on, and how sure each piece of it was."""
-    find = service.conversations.message
-    message = await service.stored(find, access.owner, body.conversation_id, body.message_id)
+async def explain(
+    request: Request, service: ServiceDep, access: Chat, body: ToExplain
+) -> Explained:
+    """What a stored reply leaned on, and how sure each piece of it was; by erasure, what it needed.
+
+    Erasure makes the reply likely again without parts of what was said, which takes a while.
+    """
+    where = access.owner, body.conversation_id
+    message = await service.stored(service.conversations.message, *where, body.message_id)
     result = message.result
     if message.role != "agent" or result is None:
         raise ApiError("invalid_input", "only a complete reply can be explained", "message_id")
-    return Explained(
+    explained = Explained(
         text=message.text,
         confidence=result["confidence"],
         tokens=result["tokens"],
         evidence=result["evidence"],
     )
+    if body.method == "attention":
+        return explained
+    found = await service.stored(service.conversations.get, *where)
+    path = await service.stored(service.conversations.path, *where, body.message_id)
+    work = service.in_pieces(needed(service.model(found.model), path))
+    influence = await jobs.unless_gone(request.receive, work)
+    return explained.model_copy(update=influence)
 
 
 def _prefix(served: ServedModel, memory: Memory, task: str, language: str | None) -> Prefix:

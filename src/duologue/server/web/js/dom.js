@@ -20,16 +20,17 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** A decorative drawing; index.html has them all. */
-export function icon(name) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `#icon-${name}`);
-  svg.append(use);
-  return svg;
+/** A new element of a drawing. */
+export function svg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
 }
+
+/** A decorative drawing; index.html has them all. */
+export const icon = (name) =>
+  svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `#icon-${name}` }));
 
 /** A button that shows an icon alone; its label is what is read out and shown as a hint. */
 export function iconButton(name, label, onclick, attributes = {}) {

@@ -87,7 +87,8 @@ export class Draft {
 
   /** Says the draft, which is read already: yields the events of the reply. Null: not possible. */
   send(text, conversation) {
-    if (!this.#live.isOpen || !this.#text.trim() || this.#text !== text) return null;
+    if (!this.#live.isOpen || this.#live.isReplying) return null;
+    if (!this.#text.trim() || this.#text !== text) return null;
     this.#conversation = conversation;
     this.#flush();
     return this.#live.send(conversation);

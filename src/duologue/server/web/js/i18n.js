@@ -54,6 +54,14 @@ export function translatePage() {
 export const number = (value, digits = 0) =>
   new Intl.NumberFormat(locale(), { maximumFractionDigits: digits }).format(value);
 
+/** A number with so many digits and, if it is not whole, its sign. */
+export const decimal = (value, digits = 0) =>
+  new Intl.NumberFormat(locale(), {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+    signDisplay: digits ? "exceptZero" : "auto",
+  }).format(value);
+
 export const percent = (share) =>
   new Intl.NumberFormat(locale(), { style: "percent" }).format(share);
 

@@ -1,6 +1,7 @@
 // The side panel of a reply: how sure it is, what it leaned on, how fast it came.
 
 import { call } from "./api.js";
+import { curveSection } from "./curve.js";
 import { bar, byId, el } from "./dom.js";
 import { mark, reveal, unmark } from "./evidence.js";
 import { duration, number, percent, t } from "./i18n.js";
@@ -9,8 +10,11 @@ const STEPS = 5; // shades of confidence
 
 export class Insight {
   #message = null;
+  #conversation = null;
   #explained = new Map();
+  #needed = new Map(); // by erasure, for replies where somebody asked; null while it is found out
   #firstMs = new Map();
+  #curve = { conversation: null, points: [] };
 
   /** Remembers how long the first word of a reply took, in milliseconds, as seen from here. */
   timed(id, milliseconds) {
@@ -20,8 +24,13 @@ export class Insight {
   /** Shows a reply, or what the panel is for. */
   show(message, conversation) {
     this.#message = message;
+    this.#conversation = conversation;
+    if (this.#curve.conversation !== (conversation ?? null)) {
+      this.#curve = { conversation: conversation ?? null, points: [] };
+    }
     unmark();
     this.draw();
+    if (message) this.#judge(conversation);
     if (message && !this.#explained.has(message.id)) this.#explain(message, conversation);
   }
 
@@ -32,11 +41,35 @@ export class Insight {
       body.replaceChildren(el("p", { class: "note" }, t("about_none")));
       return;
     }
-    body.replaceChildren(
+    const sections = [
       this.#confidence(message),
       evidence(message.result.evidence ?? []),
+      this.#need(message, this.#conversation),
+      this.#curve.points.length > 0 && curveSection(this.#curve.points),
       this.#speed(message),
-    );
+    ];
+    body.replaceChildren(...sections.filter(Boolean));
+  }
+
+  /** Asks for the curve of a conversation; a model that cannot judge has none. */
+  async #judge(conversation) {
+    try {
+      const { points } = await call("GET", `v1/conversations/${conversation}/sentiment`);
+      if (this.#curve.conversation !== conversation) return; // the reader went on
+      this.#curve.points = points;
+      this.#drawCurve();
+    } catch {
+      // The panel has more to say than this.
+    }
+  }
+
+  /** Leaves the rest of the panel, and with it the focus, where it is. */
+  #drawCurve() {
+    const body = byId("insight-body");
+    const section = body.querySelector("section.curve");
+    const fresh = curveSection(this.#curve.points);
+    if (section) section.replaceWith(fresh);
+    else if (this.#message?.result && this.#curve.points.length) body.lastElementChild.before(fresh);
   }
 
   async #explain(message, conversation) {
@@ -47,6 +80,37 @@ export class Insight {
       this.#explained.set(message.id, { error });
     }
     if (this.#message === message) this.draw();
+  }
+
+  /** What the reply needed is found out only when somebody asks: it takes a while. */
+  #need({ id }, conversation) {
+    const needed = this.#needed.get(id);
+    const ask = async () => {
+      this.#needed.set(id, null);
+      this.draw();
+      const body = { conversation_id: conversation, message_id: id, method: "erasure" };
+      try {
+        this.#needed.set(id, await call("POST", "v1/explain", body));
+      } catch (error) {
+        this.#needed.set(id, { error });
+      }
+      if (this.#message?.id === id) this.draw();
+    };
+    const isOpen = this.#needed.has(id);
+    const spans = needed?.influence ?? [];
+    const note = spans.length ? t("needed_hint") : t("evidence_none");
+    return el(
+      "section",
+      { "aria-labelledby": "needed-title", "aria-busy": String(needed === null) },
+      el("h3", { id: "needed-title" }, t("needed")),
+      !isOpen && el("button", { type: "button", class: "quiet", onclick: ask }, t("needed_ask")),
+      spans.length > 0 && list(spans),
+      el(
+        "p",
+        { class: "note", role: "status" },
+        isOpen ? (needed === null ? t("needed_wait") : (needed.error?.message ?? note)) : "",
+      ),
+    );
   }
 
   #confidence({ id, text, result }) {
@@ -99,7 +163,7 @@ export class Insight {
 const shade = (probability) => Math.min(STEPS, 1 + Math.floor(probability * STEPS));
 
 /** Each span is a button: pointing at it or reaching it marks its words in the conversation. */
-function evidence(spans) {
+function list(spans) {
   const best = Math.max(...spans.map((span) => span.score), 0);
   const items = spans.map((span) =>
     el(
@@ -123,11 +187,15 @@ function evidence(spans) {
       ),
     ),
   );
+  return el("ul", { class: "evidence-list" }, ...items);
+}
+
+function evidence(spans) {
   return el(
     "section",
     { "aria-labelledby": "evidence-title" },
     el("h3", { id: "evidence-title" }, t("evidence")),
-    items.length > 0 && el("ul", { class: "evidence-list" }, ...items),
-    el("p", { class: "note" }, items.length ? t("evidence_hint") : t("evidence_none")),
+    spans.length > 0 && list(spans),
+    el("p", { class: "note" }, spans.length ? t("evidence_hint") : t("evidence_none")),
   );
 }

@@ -13,7 +13,10 @@ const FORMATS = { md: "Markdown", txt: "", json: "JSON" };
 
 export const titleOf = (conversation) => conversation.title || t("untitled");
 
-/** on.renamed(conversation) and on.deleted(id) tell what happened to one of them. */
+/**
+ * on.renamed(conversation) and on.deleted(id) tell what happened to one of them; on.isBusy(id) is
+ * asked whether a reply is made in one.
+ */
 export class List {
   #on;
   #shown = [];
@@ -95,6 +98,8 @@ export class List {
       "aria-expanded": "false",
     });
     const isCurrent = conversation.id === this.#current;
+    const isBusy = conversation.replying || this.#on.isBusy(conversation.id);
+    const changed = conversation.updated_at;
     return el(
       "li",
       { "data-id": conversation.id, class: isCurrent && "current" },
@@ -102,7 +107,9 @@ export class List {
         "a",
         { href: `#/talk/${conversation.id}`, "aria-current": isCurrent && "true", title },
         el("span", { class: "title", dir: "auto" }, title),
-        el("time", { datetime: conversation.updated_at }, when(conversation.updated_at)),
+        isBusy
+          ? el("span", { class: "busy" }, t("replying"))
+          : el("time", { datetime: changed }, when(changed)),
       ),
       menu,
     );

@@ -26,6 +26,11 @@ export class Live {
     return this.#socket?.readyState === WebSocket.OPEN;
   }
 
+  /** Whether a reply is made on this connection: there is one at a time. */
+  get isReplying() {
+    return this.#reply !== null;
+  }
+
   /** What stands there now; it is sent at once, or when the connection stands or the reply ends. */
   draft(fields) {
     this.#draft = fields;

@@ -11,6 +11,7 @@ import { List, titleOf } from "./list.js";
 import { startMenu } from "./menu.js";
 import { editInPlace, GrowingReply } from "./message.js";
 import { announce, showError, showNote } from "./notices.js";
+import { Exchange, Replies } from "./replies.js";
 import { Thread } from "./thread.js";
 
 const TITLE_CHARS = 60;
@@ -18,9 +19,8 @@ const WATCH_MS = 1000;
 
 export class Talk {
   #conversation = null;
-  #isReplying = false;
-  #replyingIn = null; // id of the conversation, once there is one
   #watching = 0;
+  #replies = new Replies(() => this.#mark());
   #insight = new Insight();
   #draft = new Draft();
   #composer = new Composer({
@@ -41,6 +41,7 @@ export class Talk {
     deleted: (id) => {
       if (id === this.#conversation?.id) location.hash = "#/talk";
     },
+    isBusy: (id) => this.#replies.in(id) !== null,
   });
 
   constructor() {
@@ -57,7 +58,7 @@ export class Talk {
     this.#list.refresh();
     this.#draft.draw();
     this.#draft.reopen();
-    if (this.#isReplying && id === this.#conversation?.id) return;
+    if (this.#shown === id && this.#replies.in(id)?.isShown) return;
     await this.#open(id);
   }
 
@@ -77,17 +78,33 @@ export class Talk {
     }
   }
 
-  /** Ends the reply that is being made, if one is; what was committed is kept. */
+  /** Ends the reply in the conversation that is shown; what was committed is kept. */
   async stop() {
-    if (!this.#replyingIn) return;
+    if (!this.#shown || !this.#isBusy) return;
     try {
-      await call("POST", `v1/conversations/${this.#replyingIn}/stop`);
+      await call("POST", `v1/conversations/${this.#shown}/stop`);
     } catch (error) {
       showError(error);
     }
   }
 
   // --- what is shown -------------------------------------------------------------------------
+
+  /** The id of the conversation that is shown; null of one that is still to be made. */
+  get #shown() {
+    return this.#conversation?.id ?? null;
+  }
+
+  /** Whether a reply is made in the conversation that is shown. */
+  get #isBusy() {
+    return this.#replies.in(this.#shown) !== null;
+  }
+
+  /** Shows where replies are being made. */
+  #mark() {
+    this.#composer.isBusy = this.#isBusy;
+    this.#list.draw();
+  }
 
   async #open(id) {
     clearTimeout(this.#watching);
@@ -98,13 +115,20 @@ export class Talk {
       return;
     }
     try {
+      const before = this.#replies.in(id);
       const { messages, ...conversation } = await call("GET", `v1/conversations/${id}`);
       if (location.hash !== `#/talk/${id}`) return; // the reader went on
+      const exchange = this.#replies.in(id);
+      if (exchange !== before) {
+        await this.#open(id); // what came is older than the end of a reply
+        return;
+      }
       this.#set(conversation);
       this.#thread.draw(messages);
+      if (exchange) this.#thread.resume(exchange);
       this.#thread.follow(true);
       this.#insight.show(this.#thread.lastReply, id);
-      if (conversation.replying) this.#watch(id);
+      if (conversation.replying && !exchange) this.#watch(id);
     } catch (error) {
       showError(error);
       if (error.status === 404) location.hash = "#/talk";
@@ -121,7 +145,8 @@ export class Talk {
     this.#conversation = conversation;
     this.#thread.title(conversation ? titleOf(conversation) : t("new_conversation"));
     byId("thread-menu").hidden = conversation === null;
-    this.#list.select(conversation?.id ?? null);
+    this.#list.select(this.#shown);
+    this.#composer.isBusy = this.#isBusy;
   }
 
   #renamed(conversation) {
@@ -132,111 +157,115 @@ export class Talk {
 
   /** Says a text after the head; what is in the composer was read already while it was typed. */
   async #say(text) {
-    await this.#exchange(async (begun) => {
-      const pending = this.#thread.pending(text);
-      const isTyped = this.#composer.text === text;
-      if (isTyped) this.#composer.text = "";
-      try {
-        const { id } = await this.#created(text);
-        const path = `v1/conversations/${id}/messages`;
-        const events = (isTyped && this.#draft.send(text, id)) || stream(path, { text });
-        this.#draft.clear();
-        await this.#follow(events, pending, begun);
-      } catch (error) {
-        if (!pending.dataset.id && pending.isConnected && isTyped) {
-          pending.remove();
-          if (!this.#composer.text) this.#composer.text = text;
-        }
-        throw error;
-      }
+    if (this.#isBusy) return;
+    const isTyped = this.#composer.text === text;
+    if (isTyped) this.#composer.text = "";
+    const exchange = new Exchange(this.#shown, this.#thread.pending(text));
+    const isLost = await this.#exchange(exchange, async () => {
+      const id = exchange.conversation ?? (await this.#created(exchange, text));
+      const path = `v1/conversations/${id}/messages`;
+      const events = (isTyped && this.#draft.send(text, id)) || stream(path, { text });
+      if (isTyped) this.#draft.clear();
+      return events;
     });
+    if (isLost && isTyped && !this.#composer.text) this.#composer.text = text;
   }
 
   async #edit(message) {
     const text = await editInPlace(this.#thread.itemOf(message.id), message.text);
-    if (text === null) return;
-    await this.#exchange(async (begun) => {
-      this.#thread.draw(this.#thread.before(message.id));
-      const path = `v1/conversations/${this.#conversation.id}/messages`;
-      const events = stream(path, { text, parent: message.parent });
-      await this.#follow(events, this.#thread.pending(text), begun);
-    });
+    if (text === null || this.#isBusy) return;
+    this.#thread.draw(this.#thread.before(message.id));
+    const exchange = new Exchange(this.#shown, this.#thread.pending(text));
+    const path = `v1/conversations/${exchange.conversation}/messages`;
+    await this.#exchange(exchange, () => stream(path, { text, parent: message.parent }));
     this.#thread.focusReply();
   }
 
   async #regenerate(message) {
-    await this.#exchange(async (begun) => {
-      const before = this.#thread.before(message.id);
-      this.#thread.draw(before);
-      const { id } = this.#conversation;
-      // Greedy decoding would give the same words again.
-      const options = { temperature: 0.8, top_p: 0.9 };
-      const events = stream(`v1/conversations/${id}/messages/${message.id}/regenerate`, { options });
-      await this.#follow(events, this.#thread.itemOf(before.at(-1).id), begun);
-    });
+    if (this.#isBusy) return;
+    const before = this.#thread.before(message.id);
+    const question = before.at(-1);
+    this.#thread.draw(before);
+    const exchange = new Exchange(this.#shown, this.#thread.itemOf(question.id), question);
+    const path = `v1/conversations/${exchange.conversation}/messages/${message.id}/regenerate`;
+    // Greedy decoding would give the same words again.
+    const options = { temperature: 0.8, top_p: 0.9 };
+    await this.#exchange(exchange, () => stream(path, { options }));
     this.#thread.focusReply();
   }
 
-  /** Does one exchange; whatever goes wrong, the thread ends up as the server has it. */
-  async #exchange(run) {
-    if (this.#isReplying) return;
+  /**
+   * Does one exchange, whatever is shown meanwhile; `start` gives its events. Whatever goes wrong,
+   * the thread ends up as the server has it; true: what was said is gone from the reader's sight.
+   */
+  async #exchange(exchange, start) {
     clearTimeout(this.#watching);
-    this.#isReplying = this.#composer.isBusy = true;
+    this.#replies.begin(exchange);
     announce(t("replying"));
+    const begun = performance.now();
+    let problem = null;
     try {
-      await run(performance.now());
+      await this.#follow(exchange, await start(), begun);
     } catch (error) {
-      if (error instanceof ApiError && error.code === "stopped") showNote(t("ended_abort"));
-      else showError(error);
-      this.#isReplying = false;
-      await this.#open(this.#conversation?.id ?? null);
-    } finally {
-      this.#isReplying = this.#composer.isBusy = false;
-      this.#replyingIn = null;
-      this.#list.refresh();
+      problem = error;
     }
+    this.#replies.end(exchange);
+    this.#list.refresh();
+    if (!problem) return false;
+    if (problem instanceof ApiError && problem.code === "stopped") showNote(t("ended_abort"));
+    else showError(problem);
+    if (!exchange.isShown) return false;
+    await this.#open(this.#shown);
+    return exchange.question === null;
   }
 
-  async #created(text) {
-    if (this.#conversation) return this.#conversation;
+  /** Makes the conversation of an exchange; its id. */
+  async #created(exchange, text) {
     const title = text.trim().replace(/\s+/g, " ").slice(0, TITLE_CHARS);
     const conversation = await call("POST", "v1/conversations", { title });
-    history.pushState(null, "", `#/talk/${conversation.id}`);
-    this.#set(conversation);
-    byId("welcome").hidden = true;
-    return conversation;
+    if (exchange.isShown) {
+      history.pushState(null, "", `#/talk/${conversation.id}`);
+      exchange.conversation = conversation.id;
+      this.#set(conversation);
+      byId("welcome").hidden = true;
+    }
+    this.#replies.place(exchange, conversation.id);
+    this.#list.refresh();
+    return conversation.id;
   }
 
-  /** Shows the events of one reply; `asked` is the item of the user's message. */
-  async #follow(events, asked, begun) {
-    const { id } = this.#conversation;
-    this.#replyingIn = id;
-    const reply = new GrowingReply();
+  /** Takes the events of one reply, which the reader need not look at. */
+  async #follow(exchange, events, begun) {
+    const { conversation, reply } = exchange;
     let firstMs = null;
-    this.#thread.append(reply.item);
+    if (exchange.isShown) this.#thread.append(reply.item);
     for await (const event of events) {
-      if (!reply.item.isConnected) continue; // the reader went on; it is stored all the same
       if (event.type === "message") {
-        this.#thread.settle(asked, withoutType(event)).classList.remove("pending");
-        asked.dataset.id = event.id;
+        exchange.question = withoutType(event);
+        if (exchange.isShown) {
+          exchange.asked = this.#thread.settle(exchange.asked, exchange.question);
+        }
       } else if (event.type === "commit") {
         firstMs ??= performance.now() - begun;
         reply.commit(event.text);
       } else if (event.type === "revise") reply.revise(event.text);
       else if (event.type === "done") {
         if (firstMs !== null) this.#insight.timed(event.message.id, firstMs);
-        this.#thread.settle(reply.item, event.message);
-        this.#insight.show(event.message, id);
-        announce(`${t("reply")}: ${event.message.text}`);
+        this.#replies.end(exchange);
+        if (reply.item.isConnected) {
+          this.#thread.settle(reply.item, event.message);
+          this.#insight.show(event.message, conversation);
+          announce(`${t("reply")}: ${event.message.text}`);
+        }
       }
-      this.#thread.follow();
+      if (reply.item.isConnected) this.#thread.follow();
     }
   }
 
   // --- the other buttons of a message ----------------------------------------------------------
 
   async #turnTo(id, step) {
-    if (this.#isReplying) return;
+    if (this.#isBusy) return;
     const path = `v1/conversations/${this.#conversation.id}`;
     try {
       await call("PATCH", path, { head: id });

@@ -75,9 +75,19 @@ export class Thread {
     this.follow(true);
   }
 
+  /** Shows a reply that is being made, after the messages that are stored. */
+  resume(exchange) {
+    const stored = exchange.question && this.itemOf(exchange.question.id);
+    if (stored) exchange.asked = stored;
+    else this.append(exchange.asked);
+    this.append(exchange.reply.item);
+  }
+
   /** Takes one message of the path in place of an item that stood for it. */
   settle(item, message) {
     this.#messages = [...this.#messages.filter((one) => one.id !== message.id), message];
+    const drawn = this.itemOf(message.id);
+    if (drawn !== item) drawn?.remove();
     const settled = messageItem(message, this.#act);
     item.replaceWith(settled);
     return settled;

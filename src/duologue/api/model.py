@@ -1,18 +1,4 @@
-"""The Python API: load a model, then translate, judge and converse.
-
-    import duologue
-
-    model = duologue.load("duo-s")
-    print(model.translate("How are you?", to="zh").text)
-    talk = model.conversation()
-    print(talk.say("I would like to book a table.").text)
-
-load          a shipped model, a published one, or a model folder
-Model         everything one model can do; safe to use from several threads
-Conversation  see conversation/
-
-Holds no arithmetic and no text rules: it joins the parts below it.
-"""
+"""Everything one loaded model can do; each app is one call of its package."""
 
 from __future__ import annotations
 
@@ -21,18 +7,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from duologue.apps import generate, intent, sentiment, summarize, translate
+from duologue.apps import curve, generate, influence, intent, sentiment, summarize, translate
+from duologue.apps.curve import CurvePoint
 from duologue.apps.translate import Glossary
-from duologue.checkpoint import hub
-from duologue.checkpoint.store import PRECISIONS, Precision, load_model
 from duologue.config import ModelConfig
 from duologue.conversation import Conversation
 from duologue.engine.engine import Constraints
 from duologue.engine.memory import Memory
-from duologue.errors import CheckpointError, InputError
+from duologue.errors import InputError
 from duologue.explain import has_loop
+from duologue.explain.erasure import ErasureOptions
 from duologue.runtime import Runtime, check_text
 from duologue.text.imported_template import Prefix
 from duologue.text.templates import AnyTokenizer
@@ -42,68 +28,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from duologue.apps import transcribe as speech
-
-__all__ = ["PRETRAINED", "Conversation", "Model", "load", "model_folder", "shipped_models"]
-
-PRETRAINED = Path(__file__).parent / "pretrained"
-DEFAULT_MODEL = "duo-s"
-
-
-def load(
-    name_or_path: str | Path = DEFAULT_MODEL,
-    *,
-    precision: Precision = "int8",
-    threads: int | None = None,
-    two_stage: bool = False,
-) -> Model:
-    """Load a shipped model, a published one ("owner/name"), or a model folder.
-
-    precision  what it computes with, whatever the file holds
-    threads    of one forward pass; None: as many as is sensible on this machine
-    two_stage  where one conversation decodes alone, find the next token in two stages: coarsely
-               among all, then exactly; see docs/performance.md for what it gains
-
-    A published model is downloaded when it is first used, which one line on stderr tells.
-
-    Raises InputError for an unknown precision, CheckpointError for an unknown name (it lists the
-    shipped ones), a failed download or a damaged folder, ConfigError for a number of threads that
-    cannot be.
-    """
-    if precision not in PRECISIONS:
-        raise InputError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
-    model = load_model(model_folder(name_or_path), precision, is_lazy=True)
-    return Model(Runtime(model, threads, two_stage))
-
-
-def model_folder(name_or_path: str | Path) -> Path:
-    """The folder of a model, which may have to be downloaded first.
-
-    The name of a shipped model always means that model; write ./duo-s for a folder of that name.
-    A folder goes before a published model of the same name; hf://owner/name is always published,
-    and a Path never is. Raises CheckpointError, with the names of the shipped models, for what is
-    nothing of all this, and what hub.pull raises.
-    """
-    name, shipped = str(name_or_path), shipped_models()
-    if name in shipped:
-        return PRETRAINED / name
-    path = Path(name_or_path).expanduser()
-    if path.is_dir():
-        return path
-    repo_id = hub.repository(name) if isinstance(name_or_path, str) else None
-    # A slip in the path of a folder must not become a request to someone else's machine.
-    is_slip = repo_id == name and path.parent.is_dir()
-    if repo_id is not None and not is_slip:
-        return hub.folder_of(repo_id)
-    published = f"hf://{name}" if is_slip else "owner/name"
-    raise CheckpointError(
-        f"no model {name!r}: not a folder, published ones are called {published}, and the shipped "
-        f"models are {', '.join(shipped) or 'none'}"
-    )
-
-
-def shipped_models() -> list[str]:
-    """Names of the models that came with this installation."""
-    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+    from duologue.apps.assistant import Assistant, AssistantOptions
+    from duologue.apps.documents import translating as documents
+    from duologue.apps.support import KnowledgeBase
+    from duologue.storage.knowledge import KnowledgeStore
 
 
 class Model:
@@ -131,6 +59,11 @@ class Model:
     def tokenizer(self) -> AnyTokenizer:
         """Text to ids and back."""
         return self._runtime.tokenizer
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what the model computes; another one has another."""
+        return self._runtime.fingerprint
 
     # --- apps --------------------------------------------------------------------------------
 
@@ -188,6 +121,27 @@ class Model:
         """
         return translate.check(self._runtime, source, translation, to, from_)
 
+    def translate_document(
+        self,
+        source: str | os.PathLike[str] | bytes,
+        to: str | None = None,
+        from_: str | None = None,
+        format: str | None = None,
+        on_progress: documents.Progress | None = None,
+        **settings: Any,
+    ) -> documents.TranslatedDocument:
+        """Translate the prose of a file, or of its content; everything else stays as it is.
+
+        from_        a language code, or "auto" to guess
+        format       "txt", "md", "html", ...; None: what the ending of the file's name tells
+        on_progress  is called with how many segments are done, and how many there are
+        settings     the other fields of documents.DocumentOptions: options, check, glossary, memory
+        """
+        from duologue.apps.documents import translating as documents  # here: few need it
+
+        how = documents.DocumentOptions(to, from_, format, **settings)
+        return documents.translate_document(self._runtime, source, how, on_progress)
+
     def summarize(self, text: str, options: Options | None = None) -> Result:
         """The gist of a text; options None: options("summarize")."""
         return summarize.summarize_batch(self._runtime, [text], options)[0]
@@ -224,15 +178,102 @@ class Model:
 
         return speech.transcribe(self._runtime, source, options, on_window)
 
-    def sentiment(self, text: str, labels: Sequence[str] | None = None) -> Result:
-        """The likelier of "negative" and "positive", or of other labels, with probabilities."""
-        return sentiment.sentiment(self._runtime, text, labels)
+    def sentiment(
+        self,
+        text: str,
+        labels: Sequence[str] | None = None,
+        label_set: str | None = None,
+        sentences: bool = False,
+        explain: bool = False,
+    ) -> Result:
+        """The likelier of "negative" and "positive", or of other labels, with probabilities.
+
+        label_set  name of a set instead: one of `config.label_sets`, or of apps.sentiment
+        sentences  judge each sentence as well, and say whether they disagree: Result.mixed
+        explain    find the words without which the label would be less likely: Result.influence
+        """
+        result = self.sentiment_batch([text], labels, label_set, sentences)[0]
+        return self.explain(text, result, "sentiment") if explain else result
+
+    def sentiment_batch(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[str] | None = None,
+        label_set: str | None = None,
+        sentences: bool = False,
+    ) -> list[Result]:
+        """Judge many texts together; results in order."""
+        return sentiment.sentiment_batch(self._runtime, texts, labels, label_set, sentences)
+
+    def sentiment_curve(
+        self,
+        turns: Sequence[Turn],
+        labels: Sequence[str] | None = None,
+        smoothing: float = curve.SMOOTHING,
+    ) -> list[CurvePoint]:
+        """How the sentiment of each speaker runs over a dialogue; see apps.curve.
+
+        labels  from the worst to the best; None: "negative", "positive"
+        """
+        return curve.sentiment_curve(self._runtime, turns, labels, smoothing)
 
     def intent(self, text: str, label_set: str) -> Result:
         """The likeliest label of one of `config.label_sets`, with probabilities."""
-        return intent.intent(self._runtime, text, label_set)
+        return self.intent_batch([text], label_set)[0]
+
+    def intent_batch(self, texts: Sequence[str], label_set: str) -> list[Result]:
+        """Name the intents of many texts together; results in order."""
+        return intent.intent_batch(self._runtime, texts, label_set)
+
+    def explain(
+        self,
+        text: str,
+        answer: Result | str,
+        task: str,
+        to: str | None = None,
+        from_: str | None = None,
+        labels: Sequence[str] | None = None,
+        options: ErasureOptions | None = None,
+    ) -> Result:
+        """The result with `influence`: the parts of a text that made the answer what it is.
+
+        answer     of translate, summarize, generate, sentiment or intent to this text; a text may
+                   be from elsewhere
+        task       which of them
+        to, from_  of a translation, as it was asked for
+        labels     that there were to choose from; not needed with the Result of a label
+        options    how much it may cost; None: duologue.ErasureOptions()
+
+        The answer is scored again without parts of the text; see apps.influence.
+        """
+        asked = influence.Asked(task, to, from_, labels)
+        return influence.explain(self._runtime, text, answer, asked, options)
+
+    def knowledge_base(self, base: Path | str | KnowledgeStore) -> KnowledgeBase:
+        """The documents in a folder, to ask this model about; see apps.support.
+
+        base  the folder, which is made if it is not there; or an open store of your own settings
+
+        Raises StorageError for a folder that cannot be used.
+        """
+        from duologue.apps.support import KnowledgeBase  # here: most programs have no documents
+        from duologue.storage.knowledge import KnowledgeStore
+
+        store = base if isinstance(base, KnowledgeStore) else KnowledgeStore(Path(base))
+        return KnowledgeBase(store, self._runtime)
 
     # --- dialogue ----------------------------------------------------------------------------
+
+    def assistant(self, options: AssistantOptions | None = None) -> Assistant:
+        """An assistant that understands commands and does them; see apps.assistant.
+
+        options  None: the commands that come with Duologue, kept in the user's own file
+
+        Raises DataError or ConfigError for commands that cannot work.
+        """
+        from duologue.apps.assistant import Assistant  # here: it reads files of its own
+
+        return Assistant(self._runtime, options)
 
     def conversation(self) -> Conversation:
         """A new conversation; any number of them may share the model."""
@@ -270,12 +311,7 @@ class Model:
         """
         memory = Memory.empty() if memory is None else memory
         source = self._runtime.turn(role, check_text(text))
-        room = self.config.max_positions - memory.num_tokens
-        if len(source.ids) > room:
-            raise InputError(
-                f"the text has {len(source.ids)} tokens, the memory has room for {room} "
-                f"of {self.config.max_positions}"
-            )
+        self._runtime.require_room(source, memory)
         return self._runtime.read(source, memory, is_document=role == "document").memory
 
     def decode(

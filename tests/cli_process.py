@@ -14,7 +14,15 @@ RunCli = Callable[..., Finished]
 
 def environment() -> dict[str, str]:
     """The environment of the child, without what would change its output."""
-    dropped = ("DUOLOGUE_DEBUG", "COLUMNS", "LC_ALL", "LANG", "PYTHONUTF8", "PYTHONIOENCODING")
+    dropped = (
+        "DUOLOGUE_DEBUG",
+        "DUOLOGUE_API_KEY",
+        "COLUMNS",
+        "LC_ALL",
+        "LANG",
+        "PYTHONUTF8",
+        "PYTHONIOENCODING",
+    )
     return {name: value for name, value in os.environ.items() if name not in dropped}
 
 

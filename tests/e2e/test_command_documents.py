@@ -1,0 +1,127 @@
+"""translate with documents, and tm: what is written, what is told, what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_process import RunCli, assert_refused, lines_of
+
+TEXT = "# hello\n\nwhat **time** is {it}\n"
+
+
+@pytest.fixture
+def translate(tiny_model_folder: Callable[..., Path]) -> list[str]:
+    model = str(tiny_model_folder())
+    options = ["--to", "zh", "--beam", "1", "--no-check", "--threads", "1"]
+    return ["translate", *options, "--model", model]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "page.md"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_document_is_written_beside_its_source(
+    run_cli: RunCli, translate: list[str], page: Path
+) -> None:
+    done = run_cli(*translate, str(page))
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert names(page.parent) == ["page.md", "page.zh.md"]
+    assert page.read_text(encoding="utf-8") == TEXT
+    written = (page.parent / "page.zh.md").read_text(encoding="utf-8")
+    assert written.startswith("# ")
+    assert [written.count(mark) for mark in ("**", "{it}")] == [2, 1]
+    assert b"page.zh.md: 2 segments" in done.stderr.splitlines()[-1]
+
+
+def test_what_exists_is_overwritten_by_force_alone(
+    run_cli: RunCli, translate: list[str], page: Path
+) -> None:
+    assert_refused(
+        run_cli(*translate, "-o", str(page), str(page)), "the document itself", "--force"
+    )
+    target = page.parent / "page.zh.md"
+    target.write_text("mine")
+    assert_refused(run_cli(*translate, str(page)), "there already")
+    assert target.read_text() == "mine"
+    assert run_cli(*translate, "--force", str(page)).returncode == 0
+    assert target.read_text(encoding="utf-8") != "mine"
+    assert run_cli(*translate, "--force", "-o", str(page), str(page)).returncode == 0
+    assert names(page.parent) == ["page.md", "page.zh.md"]
+
+
+def test_documents_go_to_a_folder_with_a_report_each(
+    run_cli: RunCli, translate: list[str], page: Path
+) -> None:
+    other = page.parent / "list.json"
+    other.write_text('{"key": "hello"}')
+    folder = page.parent / "out"
+    done = run_cli(*translate, "--json", "--output", str(folder), str(page), str(other))
+    reports = [json.loads(line) for line in lines_of(done)]
+    assert [report["format"] for report in reports] == ["md", "json"]
+    assert reports[1]["segments"][0]["source"] == "hello"
+    assert names(folder) == ["list.json", "page.md"]
+    assert list(json.loads((folder / "list.json").read_text())) == ["key"]
+
+
+def test_a_document_that_cannot_be_read_leaves_nothing_behind(
+    run_cli: RunCli, translate: list[str], page: Path
+) -> None:
+    bad = page.parent / "bad.txt"
+    bad.write_bytes(b"\xff\xfe\xfd")
+    assert_refused(run_cli(*translate, str(bad)), "bad.txt", "UTF-16")
+    assert_refused(run_cli(*translate, str(page.parent / "none.md")), "no such file")
+    assert_refused(run_cli(*translate, str(page), "hello you"), "translate them apart")
+    assert_refused(run_cli(*translate, "--force", "hello"), "for documents")
+    assert_refused(run_cli(*translate, "--memory", "none.tm", str(page)), "none.tm")
+    assert names(page.parent) == ["bad.txt", "page.md"]
+
+
+def test_alternatives_follow_after_tabs(run_cli: RunCli, translate: list[str]) -> None:
+    (line,) = lines_of(run_cli(*translate, "--alternatives", "2", "hello"))
+    assert line.count("\t") == 2
+
+
+def test_a_memory_is_filled_searched_exchanged_and_used(
+    run_cli: RunCli, translate: list[str], page: Path
+) -> None:
+    def tm(action: str, *values: str) -> list[str]:
+        return lines_of(run_cli("tm", action, str(page.parent / "work.tm"), *values))
+
+    codes = ("--from", "en", "--to", "zh")
+    tm("add", "hello", "你好", *codes)
+    assert tm("list") == ["en\tzh\thello\t你好"]
+    assert tm("search", "hello!", "--to", "zh") == ["83%\thello\t你好"]
+    assert json.loads(tm("search", "hello", "--to", "zh", "--json")[0])["score"] == 1
+    done = run_cli(*translate, "--memory", str(page.parent / "work.tm"), str(page))
+    assert b"1 from the memory" in done.stderr
+    written = page.parent / "page.zh.md"
+    assert written.read_text(encoding="utf-8").startswith("# 你好\n")
+    written.write_text("# 您好\n\n**x** y\n", encoding="utf-8")
+    tm("learn", str(page), str(written), *codes)
+    assert tm("list") == ["en\tzh\thello\t您好"]
+    tm("export", str(page.parent / "a.tmx"))
+    tm("remove", "hello")
+    assert tm("list") == []
+    tm("import", str(page.parent / "a.tmx"))
+    assert tm("list") == ["en\tzh\thello\t您好"]
+
+
+def test_a_memory_refuses_what_is_of_no_use(run_cli: RunCli, page: Path) -> None:
+    memory = str(page.parent / "work.tm")
+    assert_refused(run_cli("tm", "list", memory), "no such translation memory")
+    assert_refused(run_cli("tm", "add", memory, "hello"), "needs 2 values")
+    assert_refused(run_cli("tm", "add", memory, "hello", "x"), "--from and --to")
+    assert_refused(
+        run_cli("tm", "add", str(page), "a", "b", "--from", "en", "--to", "zh"), "page.md"
+    )
+    assert page.read_text(encoding="utf-8") == TEXT
