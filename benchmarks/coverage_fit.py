@@ -22,7 +22,7 @@ from duologue.apps.translate.repair import Draft, Task, comparison
 
 FALSE_FLAGS_GOAL = 0.05
 _SHARE = 0.4  # of the false flags that may be, for each side; ends and repetitions have the rest
-_MARGIN = 1.3  # of log-odds: texts that were not fitted on are flagged more often
+_MARGIN = 1.6  # of log-odds: texts that were not fitted on are flagged more often
 _KINDS = ("clean", "delete", "swap", "truncate")
 _SIDES = ("UNCOVERED", "INVENTED")
 

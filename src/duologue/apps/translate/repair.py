@@ -24,7 +24,7 @@ from duologue.text.imported_template import Prefix
 from duologue.types import Options, Usage
 
 _WIDE_BEAM, _WIDE_PENALTY = 8, 1.3
-_WORTH_WORDS = 0.8  # that are wrong, as far as is expected: worth another try, if not to be told
+_WORTH = 0.25  # what is so likely to be wrong is worth another try, if not to be told
 _BETTER_WORDS = 0.5  # fewer wrong ones, or what there was is kept
 _END = re.compile(r"[.。]\s*$")
 _PAUSE = re.compile(r"[,，、;；:：]\s*$")
@@ -101,7 +101,7 @@ def repaired(task: Task, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
     for number, draft in zip(odd, judged, strict=True):
         found[number] = draft
         report = draft.report
-        if report is not None and (not report.is_clean or report.num_wrong > _WORTH_WORDS):
+        if report is not None and (not report.is_clean or report.worst > _WORTH):
             faulty.append(number)
     if not faulty:
         return found
