@@ -1,6 +1,6 @@
 """Takes the pictures of the page, docs/images/page-*.png, with what the shipped model really says.
 
-    python docs/screenshots.py
+    python docs/screenshots.py [VIEW ...]
 
 Needs the package with its extra `serve`, playwright (pip install playwright) and a Chromium
 (Debian, Ubuntu: apt-get install chromium fonts-inter fonts-noto-cjk). Nothing is loaded from
@@ -33,6 +33,21 @@ DRAFT = "The hotel was very good, thank you."
 TEXT = (
     "A man is playing the guitar. Two children are playing in the park.\n\nA dog runs on the beach."
 )
+DOCUMENTS = {
+    "returns.md": "# Returns\n\nYou may return a lamp within thirty days. "
+    "The money comes back in five days.\n",
+    "opening.md": "# Opening hours\n\nThe shop is open from nine to six, "
+    "on Saturdays until four.\n",
+}
+ASKED = "Within how many days may I return a lamp?"
+UNKNOWN = "Are you there on New Year's Eve?"
+COMMANDS = (
+    "set a timer for ten minutes",
+    "take a note",
+    "the plumber comes at noon",
+    "delete note 1",
+)
+WAITING = "fetch('/v1/handovers').then((r) => r.json()).then(({data}) => data.length)"
 # What most systems would show in place of the plain default of a bare machine.
 FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>
 <include>/etc/fonts/fonts.conf</include>
@@ -57,7 +72,7 @@ class Shot:
 
 SHOTS = [
     Shot(view, scheme, size)
-    for view in ("talk", "translate", "models")
+    for view in ("talk", "translate", "documents", "assistant", "queue", "models")
     for size in (DESKTOP, PHONE)
     for scheme in ("light", "dark")
 ]
@@ -67,6 +82,7 @@ SHOTS = [
 def serving(folder: str) -> Iterator[str]:
     """A server with the shipped model; gives its address."""
     command = [sys.executable, "-m", "duologue.cli", "serve", "--port", "0", "--data", folder]
+    command += ["--kb", str(Path(folder) / "kb")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -114,7 +130,54 @@ def models(page: Page) -> None:
     page.locator("article.card").wait_for()
 
 
-VIEWS = {"talk": talk, "translate": translate, "models": models}
+def documents(page: Page) -> None:
+    """An answer and where it stands."""
+    files = [
+        {"name": name, "mimeType": "text/plain", "buffer": text.encode()}
+        for name, text in DOCUMENTS.items()
+    ]
+    page.set_input_files("#upload", files)  # type: ignore[arg-type]
+    expect(page.locator("#document-list li")).to_have_count(len(DOCUMENTS))
+    expect(page.locator("#documents-job")).to_be_hidden()
+    page.fill("#question", ASKED)
+    page.press("#question", "Enter")
+    page.locator("#found mark").wait_for()
+
+
+def assistant(page: Page) -> None:
+    """Commands, one of which waits for a yes."""
+    for number, text in enumerate(COMMANDS, start=1):
+        page.fill("#command", text)
+        page.press("#command", "Enter")
+        expect(page.locator("#commands .message")).to_have_count(2 * number)
+
+
+def queue(page: Page) -> None:
+    """A question that a person has taken over."""
+    page.evaluate("location.hash = '#/documents'")
+    documents(page)
+    if not page.evaluate(WAITING):
+        page.click("#talk-documents")
+        page.fill("#draft", UNKNOWN)
+        page.press("#draft", "Enter")
+        expect(page.locator("#messages .actions")).to_have_count(2)
+    page.evaluate("location.hash = '#/queue'")
+    page.locator("#waiting button").first.click()
+    page.locator("#case h2").wait_for()
+    take = page.get_by_role("button", name="Take over")
+    if take.is_visible():
+        take.click()
+    page.fill("#answer-text", "Yes, on 24 and 31 December until noon.")
+
+
+VIEWS = {
+    "talk": talk,
+    "translate": translate,
+    "documents": documents,
+    "assistant": assistant,
+    "queue": queue,
+    "models": models,
+}
 
 
 def take(browser: Browser, url: str, shot: Shot) -> None:
@@ -153,7 +216,8 @@ def main() -> None:
             for text in EARLIER:
                 say(page, text)
             say(page, *SAID)
-            for shot in SHOTS:
+            wanted = set(sys.argv[1:] or VIEWS)
+            for shot in (shot for shot in SHOTS if shot.view in wanted):
                 take(browser, page.url, shot)
             browser.close()
 

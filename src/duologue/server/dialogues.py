@@ -148,11 +148,11 @@ class Dialogues:
 
         Raises what say raises, and ApiError (busy) where a person answers.
         """
-        if self._desk.is_taken(conversation):
-            raise ApiError("busy", "a person answers here just now")
 
         def prepare() -> _Asking:
             found = self._store.get(owner, conversation)
+            if self._desk.is_taken(conversation):
+                raise ApiError("busy", "a person answers here just now")
             served = self._service.model(found.model)
             path = self._store.path(owner, conversation, message)
             if path[-1].role == "agent":

@@ -228,6 +228,7 @@ def test_search_finds_titles_and_messages(open_page, start_server, tiny_model_fo
     page = open_page(start_server("--model", str(tiny_model_folder())))
     for text in ("hello how are you today", "i would like to book a table for two"):
         page.click("#new")
+        expect(page.locator("#welcome")).to_be_visible()
         say(page, text)
     items = page.locator("#conversations li")
     expect(items).to_have_count(2)
