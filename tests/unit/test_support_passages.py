@@ -86,6 +86,14 @@ def test_terms_are_words_and_neighbouring_characters() -> None:
     assert terms(" …。") == []
 
 
+def test_inflected_words_are_the_same_term_and_short_ones_stay() -> None:
+    for words in ("open opens opening opened", "close closes closing closed", "class classes"):
+        assert len(set(terms(words))) == 1, words
+    assert terms("the string is red; glass, 3 days") == [
+        "the", "string", "is", "red", "glass", "3", "day"
+    ]  # fmt: skip
+
+
 def test_a_query_leaves_out_what_every_question_has_unless_there_is_nothing_else() -> None:
     assert query("How can I return it, and return when?") == '"return"'
     assert query("how is it") == '"how" OR "is" OR "it"'

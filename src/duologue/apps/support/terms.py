@@ -15,6 +15,8 @@ from duologue.text.tokenizer import FIRST_CJK
 MAX_QUERY_TERMS = 64
 _CJK = rf"{FIRST_CJK}-\U0010ffff"
 _RUN = re.compile(rf"(?P<blankless>[^\W_\x00-{FIRST_CJK}]+)|[^\W_{_CJK}]+")
+_ENDING = re.compile(r"(?<=[^\W\d_]{3})(?:ing|ed|en|es|(?<!s)s|e)$")
+_VOWEL = re.compile(r"[aeiouyäöü]")
 # What questions are asked with, and what stands in every passage: the index would score them all.
 _WORDS = """
 a about an and are as at be been by can could did do does for from had has have how i if in is
@@ -25,11 +27,13 @@ einer er es für hat haben ich ihr im in ist kann man mein mir mit nach nicht od
 und von wann warum was welche wenn wer werden wie wir wo zu zum zur
 什么 哪个 哪些 怎么 如何 多少 为什 是什 有哪 是否 吗 呢 的 了 是
 """
-_COMMON = frozenset(_WORDS.split())
 
 
 def terms(text: str) -> list[str]:
-    """Words without case, as they stand; a lone character of a script without blanks is a word."""
+    """Words without case and the commonest endings.
+
+    A lone character of a script without blanks is a word.
+    """
     return list(_terms(text))
 
 
@@ -55,7 +59,23 @@ def _any_of(words: Iterable[str]) -> str:
 def _terms(text: str) -> Iterator[str]:
     for match in _RUN.finditer(unicodedata.normalize("NFKC", text).casefold()):
         run = match["blankless"]
-        if run is None or len(run) == 1:
-            yield match[0]
+        if run is None:
+            yield _stem(match[0])
+        elif len(run) == 1:
+            yield run
         else:
             yield from (run[start : start + 2] for start in range(len(run) - 1))
+
+
+def _stem(word: str) -> str:
+    """A word without an ending of English or German inflection: opens, opening, opened -> open.
+
+    What is left has three letters and a vowel, so that short words stay as they are.
+    """
+    ending = _ENDING.search(word)
+    if ending is None or not _VOWEL.search(word[: ending.start()]):
+        return word
+    return word[: ending.start()]
+
+
+_COMMON = frozenset(map(_stem, _WORDS.split()))
