@@ -288,7 +288,7 @@ def test_every_text_is_there_in_every_language_and_used(open_page, tiny_server) 
     spelled = set(re.findall(r"[\"'`](\w+)[\"'`]", code))
     made = {"theme_auto", "theme_light", "theme_dark", "positive", "negative", "neutral"}
     made |= {f"status_{name}" for name in get_args(CommandStatus)}
-    made |= {"handover_waiting", "handover_taken"}
+    made |= {"handover_waiting", "handover_taken", "curve_user", "curve_agent"}
     assert set(table) - spelled - made == set()
     used = set(re.findall(r"\bt\(\"(\w+)\"", code)) | set(
         re.findall(r"data-t(?:-\w+)?=\"(\w+)\"", code)

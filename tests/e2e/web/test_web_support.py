@@ -76,7 +76,7 @@ def test_a_person_takes_over_answers_and_gives_back(open_page, start_server) -> 
     expect(page.locator("#handover")).to_be_empty()
     page.fill("#draft", KNOWN)
     page.press("#draft", "Enter")
-    answered(page, 5)
+    answered(page, 6)
     expect(last_reply(page).locator("mark")).to_have_text(re.compile("thirty days"))
 
 
