@@ -386,7 +386,7 @@ def test_a_lost_sentence_comes_back_by_translating_part_by_part(task: Task) -> N
     assert draft.report.is_clean
     assert len(draft.hypotheses) == 2
     assert draft.usage.produced_tokens == sum(len(h.ids) for h in draft.hypotheses)
-    assert draft.usage.encoded_tokens == 4  # the first, the whole again, two parts
+    assert draft.usage.encoded_tokens == 3  # the first, and two parts
 
 
 def test_what_cannot_be_repaired_is_kept_and_told(task: Task) -> None:
@@ -397,15 +397,29 @@ def test_what_cannot_be_repaired_is_kept_and_told(task: Task) -> None:
     assert [source[f.start : f.end] for f in draft.report.uncovered] == [TWO]
 
 
-def test_a_draft_is_kept_unless_another_has_fewer_wrong_words() -> None:
-    def draft(num_wrong: float, logprob: float) -> Draft:
-        hypothesis = Hypothesis((7,), logprob, (logprob,), "length")
-        return Draft("x", f"{num_wrong}", None, (hypothesis,), report=Report(num_wrong=num_wrong))
+def test_a_draft_is_kept_unless_the_other_is_better_or_as_good_and_whole() -> None:
+    def draft(num_wrong: float, text: str) -> Draft:
+        hypothesis = Hypothesis((7,), -1.0, (-1.0,), "length")
+        report = Report(num_wrong=num_wrong)
+        return Draft(f"{ONE} {TWO}", text, None, (hypothesis,), report=report)
 
-    first = draft(2.0, -3.0)
-    assert repair._best(first, [draft(1.8, -0.1), draft(2.5, -0.1)]) is first
-    worse, better = draft(0.9, -2.0), draft(1.0, -0.5)
-    assert repair._best(first, [worse, better]) is better
+    short, whole = draft(1.0, ZH_ONE), draft(1.2, ZH_ONE + ZH_TWO)
+    assert repair._best(short, whole) is whole
+    for first, other, best in (
+        (whole, short, whole),
+        (short, draft(2.0, ZH_ONE + ZH_TWO), short),
+        (whole, draft(0.1, ZH_ONE), draft(0.1, ZH_ONE)),
+        (whole, draft(1.0, ZH_TWO + ZH_ONE), whole),
+    ):
+        assert repair._best(first, other).text == best.text
+
+
+def test_what_repeated_itself_may_not_do_so_again(task: Task) -> None:
+    report = plain_report(ONE, "a a b a b", "zh")
+    asked = advance(repair._again(task, [Draft(ONE, "a b a b", report=report), Draft(TWO, "x")]))
+    assert not isinstance(asked, Ended)
+    assert [ask.options.no_repeat_ngram_size for ask in asked] == [3, 0]
+    assert {ask.options.beam_size for ask in asked} == {8}
 
 
 def test_translations_begin_after_what_stands_between_them() -> None:

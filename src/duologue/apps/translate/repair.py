@@ -1,10 +1,11 @@
 """Translations that say too little or too much are made again, and the best one is kept.
 
-    drafts  --signs-->  odd ones  --Comparison-->  faulty ones  --again, in two ways-->
-    candidates  --Comparison-->  the one with the fewest wrong words, and what is wrong with it
+    drafts  --signs-->  odd ones  --Comparison-->  faulty ones  --again-->  others
+            --Comparison-->  the one with fewer wrong words, and what is wrong with it
 
-The two ways: part by part, which leaves nothing out, and as a whole with a wider beam that does not
-prefer short translations. Where nothing is odd, nothing is asked.
+Again is part by part, which leaves nothing out; what is one part is searched with a wider beam that
+does not prefer short translations, and what repeated itself may not. Where nothing is odd, nothing
+is asked.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from dataclasses import dataclass, field, replace
 from duologue.apps.batch import Ask, Decoded, Plan
 from duologue.apps.translate.coverage import Comparison, Report, plain_report
 from duologue.apps.translate.pieces import blank_of, clauses, sentences
-from duologue.apps.translate.signs import language_of, look_of, signs
+from duologue.apps.translate.signs import language_of, look_of, parts, signs
 from duologue.engine.search import Hypothesis
-from duologue.explain import confidence
 from duologue.runtime import Runtime
 from duologue.text.imported_template import Prefix
 from duologue.types import Options, Usage
 
 _WIDE_BEAM, _WIDE_PENALTY = 8, 1.3
-_WORTH = 0.25  # what is so likely to be wrong is worth another try, if not to be told
-_BETTER_WORDS = 0.5  # fewer wrong ones, or what there was is kept
+_WORTH = 0.1  # what is so likely to be wrong is worth another try, if not to be told
+_BETTER_WORDS = 0.5  # a difference of less says nothing
+_NGRAM = 3
 _END = re.compile(r"[.。]\s*$")
 _PAUSE = re.compile(r"[,，、;；:：]\s*$")
 
@@ -101,15 +102,15 @@ def repaired(task: Task, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
     for number, draft in zip(odd, judged, strict=True):
         found[number] = draft
         report = draft.report
-        if report is not None and (not report.is_clean or report.worst > _WORTH):
+        assert report is not None
+        if not report.is_clean or report.worst > _WORTH or _num_lost(draft):
             faulty.append(number)
     if not faulty:
         return found
-    candidates = yield from _again(task, [found[number] for number in faulty])
-    flat = yield from reported(task, [one for some in candidates for one in some])
-    rest = iter(flat)
-    for number, some in zip(faulty, candidates, strict=True):
-        found[number] = _best(found[number], [next(rest) for _ in some])
+    others = yield from _again(task, [found[number] for number in faulty])
+    judged = yield from reported(task, others)
+    for number, other in zip(faulty, judged, strict=True):
+        found[number] = _best(found[number], other)
     return found
 
 
@@ -155,43 +156,47 @@ def _is_odd(task: Task, draft: Draft) -> bool:
 # --- again -------------------------------------------------------------------------------------
 
 
-def _again(task: Task, drafts: Sequence[Draft]) -> Plan[list[list[Draft]]]:
-    """Other translations of each source."""
-    wide = replace(
-        task.options,
-        beam_size=max(_WIDE_BEAM, task.options.beam_size),
-        length_penalty=_WIDE_PENALTY,
-        num_hypotheses=1,
-        temperature=0.0,
+def _again(task: Task, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
+    """Another translation of each source: part by part, or of one part with a wider beam."""
+    cuts = [_cut(draft.source) for draft in drafts]
+    answers = iter(
+        (
+            yield [
+                task.ask(draft.source[start:end], _options(task, draft, len(cut)))
+                for draft, cut in zip(drafts, cuts, strict=True)
+                for start, end in cut
+            ]
+        )
     )
-    ways = [_ways(draft.source) for draft in drafts]
-    asks: list[Ask] = []
-    for draft, cuts in zip(drafts, ways, strict=True):
-        asks.append(task.ask(draft.source, wide))
-        asks += [task.ask(draft.source[start:end]) for cut in cuts for start, end in cut]
-    answers = iter((yield asks))
-    found: list[list[Draft]] = []
-    for draft, cuts in zip(drafts, ways, strict=True):
-        whole = next(answers)
-        text = task.text_of(whole.finished.best)
-        again = replace(draft, report=None)
-        candidates = [replace(again, text=text, hypotheses=(whole.finished.best,))]
-        spent = [whole]
-        for cut in cuts:
-            own = [next(answers) for _ in cut]
-            spent += own
-            best = tuple(answer.finished.best for answer in own)
-            text = _sewn(draft.source, cut, [task.text_of(part) for part in best], task.to)
-            candidates.append(replace(again, text=text, hypotheses=best))
-        found.append([candidate.costing(spent) for candidate in candidates])
+    found: list[Draft] = []
+    for draft, cut in zip(drafts, cuts, strict=True):
+        own = [next(answers) for _ in cut]
+        best = tuple(answer.finished.best for answer in own)
+        text = _sewn(draft.source, cut, [task.text_of(part) for part in best], task.to)
+        found.append(replace(draft, text=text, hypotheses=best, report=None).costing(own))
     return found
 
 
-def _ways(source: str) -> list[list[tuple[int, int]]]:
-    """Ways to cut a source into parts."""
-    cuts = [sentences(source), clauses(source)]
-    different = [cut for number, cut in enumerate(cuts) if cut not in cuts[:number]]
-    return [cut for cut in different if len(cut) > 1]
+def _cut(source: str) -> list[tuple[int, int]]:
+    """The sentences of a source; of one sentence the clauses."""
+    found = sentences(source)
+    return found if len(found) > 1 else clauses(source)
+
+
+def _options(task: Task, draft: Draft, num_parts: int) -> Options:
+    """How a part is decoded: what would give the same again is changed."""
+    options = task.options
+    if num_parts == 1:
+        options = replace(
+            options,
+            beam_size=max(_WIDE_BEAM, options.beam_size),
+            length_penalty=_WIDE_PENALTY,
+            num_hypotheses=1,
+            temperature=0.0,
+        )
+    if draft.report is not None and draft.report.repeated:
+        options = replace(options, no_repeat_ngram_size=options.no_repeat_ngram_size or _NGRAM)
+    return options
 
 
 def _sewn(source: str, cut: Sequence[tuple[int, int]], texts: Sequence[str], to: str | None) -> str:
@@ -205,9 +210,18 @@ def _sewn(source: str, cut: Sequence[tuple[int, int]], texts: Sequence[str], to:
     return blank.join(text for text in sewn if text)
 
 
-def _best(draft: Draft, others: Sequence[Draft]) -> Draft:
-    """The draft with the fewest wrong words; of about equals the likelier one."""
-    known = [(one, one.report.num_wrong) for one in (draft, *others) if one.report is not None]
-    fewest = min(num_wrong for _, num_wrong in known)
-    good = [one for one, num_wrong in known if num_wrong <= fewest + _BETTER_WORDS]
-    return draft if draft in good else max(good, key=lambda one: confidence(one.hypotheses))
+def _best(draft: Draft, other: Draft) -> Draft:
+    """The one with fewer wrong words; of about equals the one with as many parts as the source."""
+    assert draft.report is not None
+    assert other.report is not None
+    fewer = draft.report.num_wrong - other.report.num_wrong
+    if abs(fewer) <= _BETTER_WORDS:
+        fewer = _num_lost(draft) - _num_lost(other)
+    return other if fewer > 0 else replace(draft, usage=other.usage).costing([])
+
+
+def _num_lost(draft: Draft) -> int:
+    """How many parts, or whole sentences, fewer the translation has than the source."""
+    ours, theirs = parts(draft.source, draft.text)
+    num_sentences = len(sentences(draft.source)) - len(sentences(draft.text))
+    return max(0, len(ours) - len(theirs), num_sentences)
