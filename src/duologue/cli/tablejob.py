@@ -112,13 +112,11 @@ def _line_of(result: Result) -> str:
 
 
 def _below(result: Result) -> list[str]:
-    """Lines for the sentences, and for what the label needed most, if these were asked for."""
-    lines = [
+    """Lines for the sentences, if they were asked for."""
+    return [
         f"  {one.label}\t{one.span.score:.3f}\t{printable(one.span.text)}"
         for one in result.sentences
     ]
-    needed = [f"{printable(span.text)} ({span.score:.2f})" for span in result.influence]
-    return [*lines, f"  because of\t{', '.join(needed)}"] if needed else lines
 
 
 def is_table(texts: Sequence[str] | None) -> bool:
