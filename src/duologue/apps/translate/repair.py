@@ -17,14 +17,14 @@ from dataclasses import dataclass, field, replace
 from duologue.apps.batch import Ask, Decoded, Plan
 from duologue.apps.translate.coverage import Comparison, Report, plain_report
 from duologue.apps.translate.pieces import blank_of, clauses, sentences
-from duologue.apps.translate.signs import language_of, look_of, parts, signs
+from duologue.apps.translate.signs import language_of, look_of, signs
 from duologue.engine.search import Hypothesis
 from duologue.runtime import Runtime
 from duologue.text.imported_template import Prefix
 from duologue.types import Options, Usage
 
 _WIDE_BEAM, _WIDE_PENALTY = 8, 1.3
-_WORTH = 0.1  # what is so likely to be wrong is worth another try, if not to be told
+_WORTH = 0.25  # what is so likely to be wrong is worth another try, if not to be told
 _BETTER_WORDS = 0.5  # a difference of less says nothing
 _NGRAM = 3
 _END = re.compile(r"[.。]\s*$")
@@ -211,7 +211,7 @@ def _sewn(source: str, cut: Sequence[tuple[int, int]], texts: Sequence[str], to:
 
 
 def _best(draft: Draft, other: Draft) -> Draft:
-    """The one with fewer wrong words; of about equals the one with as many parts as the source."""
+    """The one with fewer wrong words; of about equals the one that has lost fewer sentences."""
     assert draft.report is not None
     assert other.report is not None
     fewer = draft.report.num_wrong - other.report.num_wrong
@@ -221,7 +221,5 @@ def _best(draft: Draft, other: Draft) -> Draft:
 
 
 def _num_lost(draft: Draft) -> int:
-    """How many parts, or whole sentences, fewer the translation has than the source."""
-    ours, theirs = parts(draft.source, draft.text)
-    num_sentences = len(sentences(draft.source)) - len(sentences(draft.text))
-    return max(0, len(ours) - len(theirs), num_sentences)
+    """How many sentences fewer the translation has than the source."""
+    return max(0, len(sentences(draft.source)) - len(sentences(draft.text)))
