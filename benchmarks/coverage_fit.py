@@ -17,6 +17,7 @@ from planted import Case, Item, plant
 
 from duologue.api import Model
 from duologue.apps.batch import Ask, Decoded, Plan, run_plan
+from duologue.apps.translate.coverage import Weights
 from duologue.apps.translate.pieces import num_words
 from duologue.apps.translate.repair import Draft, Task, comparison
 
@@ -24,6 +25,7 @@ FALSE_FLAGS_GOAL = 0.05
 _SHARE = 0.4  # of the false flags that may be, for each side; ends and repetitions have the rest
 _MARGIN = 1.6  # of log-odds: texts that were not fitted on are flagged more often
 _KINDS = ("clean", "delete", "swap", "truncate")
+NUM_FEATURES = len(Weights._fields) - 1
 _SIDES = ("UNCOVERED", "INVENTED")
 
 
@@ -107,6 +109,8 @@ def _weights(name: str, measured: Sequence[_Measured]) -> None:
 
 def _logistic(measured: Sequence[_Measured]) -> Any:
     """Weights and bias by Newton's method, a little shrunk."""
+    if not measured:
+        return np.zeros(NUM_FEATURES + 1)
     x = np.concatenate([one.features for one in measured])
     y = np.concatenate([one.labels for one in measured])
     x, y = np.c_[x, np.ones(len(x))][y >= 0], y[y >= 0]

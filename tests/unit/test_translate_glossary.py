@@ -225,3 +225,9 @@ def test_a_term_does_not_cost_another_or_half_of_the_sentence(model: Model) -> N
     )
     assert "card" in lost
     assert "train" in lost
+
+
+def test_a_term_for_which_there_is_no_room_is_told(model: Model) -> None:
+    glossary = Glossary.of([("card", "卡" * 70)])
+    result = model.translate(TEXTS[1], "zh", options=GREEDY, check=False, glossary=glossary)
+    assert [span.text for span in result.checks.glossary] == ["card"]

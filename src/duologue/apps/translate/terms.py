@@ -137,6 +137,8 @@ def _places(
     ]
     weights = _looks(task, draft, lacking[0])
     starts.sort(key=lambda start: -weights.get(start, 0.0))
+    around = len(task.prefix.ids) + len(task.prefix.forced)
+    room = task.runtime.config.target_positions - around - 1
     places = []
     for start in starts[:_MAX_PLACES] or [0]:
         target = lacking[0].term.target
@@ -144,7 +146,8 @@ def _places(
         if not before:
             target = target[0].upper() + target[1:]
         text = f"{before}{blank if before else ''}{target}"
-        places.append(_Place(number, lacking[0].term, text, tuple(tokenizer.encode(text))))
+        place = _Place(number, lacking[0].term, text, tuple(tokenizer.encode(text)))
+        places += [place] if len(place.ids) <= room else []
     return places
 
 
