@@ -22,7 +22,8 @@ from duologue.runtime import Runtime
 from duologue.text.tokenizer import FIRST_CJK
 
 # Models learn to translate from single sentences and short turns. Of several at a time they skip
-# some: lines of two to four captions get 10 BLEU in pieces of 64 tokens, and 31 in pieces of 16.
+# some: lines of two to four captions get 10 BLEU in pieces of 64 tokens, and 31 in pieces of 16
+# (docs/lab-log.md).
 PIECE_TOKENS = 16
 SENTENCE_TOKENS = 192
 
