@@ -44,14 +44,15 @@ from duologue.server.service import Service
 if TYPE_CHECKING:
     from duologue.server.telemetry import Telemetry
 
+# Each is asked in turn whether a request is its own: those that are asked most come first.
 ROUTERS: tuple[APIRouter, ...] = (
-    conversations.router,
-    handovers.router,
-    assistant.router,
-    tasks.router,
-    knowledge.router,
-    live.router,
     openai.router,
+    conversations.router,
+    live.router,
+    tasks.router,
+    assistant.router,
+    knowledge.router,
+    handovers.router,
     libretranslate.router,
     info.router,
     health.router,
