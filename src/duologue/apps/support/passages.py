@@ -111,4 +111,3 @@ def _packed(tokenizer: AnyTokenizer, text: str, room: int) -> list[tuple[int, in
     if taken:
         packed.append((begin, len(text)))
     return packed
-
