@@ -171,7 +171,7 @@ def test_files_that_cannot_be_read_are_told_and_the_others_go_on(
     changes = base.refresh()
     assert names(changes.added) == ["good.txt"]
     assert [(Path(f.path).name, f.problem) for f in changes.failed] == [
-        ("a.md", "binary, not text"),
+        ("a.md", "line 1: binary, not text: it has zero bytes"),
         ("bad.txt", "line 1: not UTF-8; save it as UTF-8 first"),
         ("empty.md", "holds no text"),
     ]

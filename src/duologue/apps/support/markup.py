@@ -18,7 +18,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from duologue.apps.documents.docx import MAIN_PART, xml_parts
-from duologue.apps.support.outline import Outline, Section, decoded
+from duologue.apps.support.outline import Outline, Section
+from duologue.data.text_file import decoded
 from duologue.errors import ConfigError, DataError, InputError
 
 MAX_PAGES = 5000
