@@ -57,7 +57,7 @@ def test_a_heading_that_is_too_long_leaves_room_for_text(tiny_tokenizer: Tokeniz
 
 
 def test_sentences_end_at_marks_blank_lines_and_list_items() -> None:
-    text = "One at 9 a.m. today. Two!  三。四？ Nr. 5\n\nSix\n- seven\n- eight"
+    text = "One at 9 a.m. today. Two!  三。四？ Nr. 5\n\nSix\n- seven\n- eight\nनौ। عشرة؟ ११"
     found = [text[start:end] for start, end in sentences(text)]
     assert found == [
         "One at 9 a.m. today.",
@@ -68,7 +68,9 @@ def test_sentences_end_at_marks_blank_lines_and_list_items() -> None:
         "5",
         "Six",
         "- seven",
-        "- eight",
+        "- eight\nनौ।",
+        "عشرة؟",
+        "११",
     ]
 
 

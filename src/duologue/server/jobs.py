@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from starlette.types import Receive
 
 from duologue.apps.batch import Ask, Decoded, Ended, Plan, advance
-from duologue.apps.translate import translation
+from duologue.apps.translate import TranslateOptions, translation
 from duologue.engine.engine import Constraints, EncodeItem, Finished, Progress
 from duologue.engine.memory import Memory
 from duologue.errors import EngineError
@@ -87,7 +87,7 @@ async def translate(
 
     def begin() -> tuple[Plan[list[Result]], Sequence[Ask] | Ended[list[Result]]]:
         service.limits.check_texts(runtime, texts, "texts")
-        plan = translation(runtime, texts, to, from_, options, check)
+        plan = translation(runtime, texts, TranslateOptions(to, from_, options, check))
         return plan, advance(plan)
 
     plan, asked = await service.work(begin)
