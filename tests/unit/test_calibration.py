@@ -20,6 +20,7 @@ from duologue.evaluation.calibration import (
     fit_temperature,
     fit_temperatures,
     label_error,
+    language_of,
     mean_loss,
     reliability,
     temperatures_of,
@@ -115,6 +116,10 @@ def test_each_row_is_at_the_temperature_of_its_text() -> None:
     found = Temperatures(2.0, {"en": 1.0, "zh": 4.0}).applied(probabilities, list(TEXTS.values()))
     for row, temperature in zip(found, (1, 4, 2, 2), strict=True):
         assert row.tolist() == tempered(probabilities[0], temperature).tolist()
+
+
+def test_the_beginning_of_a_text_tells_its_language() -> None:
+    assert language_of(" " * 5000 + "这家店很好" * 2000 + "this was good for me " * 2000) == "zh"
 
 
 def test_a_configuration_keeps_temperatures_and_those_before_make_way() -> None:

@@ -32,6 +32,7 @@ from duologue.text.template import LANGUAGES
 
 NUM_BINS = 15
 LEAST_ROWS = 400
+_TELLING_CHARACTERS = 4000  # of a text's beginning; most models read little more
 _DIGITS = 4  # of a temperature that is kept
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.05, 20.0
 _LEAST_PROBABILITY = 1e-12  # what a label gets that is said to be impossible
@@ -85,7 +86,7 @@ def fit_temperature(probabilities: Floats, expected: Sequence[int]) -> float:
 
 def language_of(text: str) -> str | None:
     """The language whose temperature a text gets, as far as it can be told."""
-    return guess_language(text, LANGUAGES)
+    return guess_language(text.lstrip()[:_TELLING_CHARACTERS], LANGUAGES)
 
 
 @dataclass(frozen=True)
