@@ -73,6 +73,13 @@ def test_documents_go_to_a_folder_with_a_report_each(
     assert list(json.loads((folder / "list.json").read_text())) == ["key"]
 
 
+def test_a_text_longer_than_a_files_name_is_a_text(run_cli: RunCli, translate: list[str]) -> None:
+    for text in ("hello " * 60, "hello " * 60 + ".txt end", "hello" * 60):
+        done = run_cli(*translate, text)
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 1
+
+
 def test_a_document_that_cannot_be_read_leaves_nothing_behind(
     run_cli: RunCli, translate: list[str], page: Path
 ) -> None:
