@@ -10,7 +10,7 @@ Three parts, on test splits:
             decoded first: flagged, repaired, or neither
     scores  BLEU, chrF and time of translations with the loop and without
 
-Writes benchmarks/results/coverage.json. --fit prints the constants of apps/translate/coverage.py
+Writes benchmarks/results/coverage.json. --fit prints the constants of apps/translate/weighing.py
 instead, fitted on the validation splits.
 """
 

@@ -445,7 +445,7 @@ def drive(task: Task, source: str, first: str, parts: dict[str, str], whole: str
                 parts.get(read) == said or parts.get(said) == read or read == source
             )
             # What does not belong together is less likely together than alone.
-            answers.append(scored(task, ask, -0.2 if fits else -4.0 if read is None else -4.8))
+            answers.append(scored(task, ask, -0.2 if fits else -4.0 if read is None else -6.0))
         asked = advance(plan, answers)
     return asked.value[0]
 
