@@ -3,6 +3,7 @@
 Item          two to four pairs of a data set as one text and its translation
 pairs_of      the pairs of a data set, in one direction; items: made of them
 Case, plant   an item with one fault: see KINDS
+words         the words of a text, to see which of them another text has
 
 Pairs are joined as sentences, or, without their full stops, as clauses of one sentence.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ KINDS = ("delete", "swap", "repeat", "truncate")
 _ENDS = ".!?。！？…"
 _CHARS = {"zh": (4, 60)}  # fewest and most of a part; parts of others:
 _OTHER_CHARS = (10, 140)
+_WORD = re.compile(r"[\u2e80-\U0010ffff]|[^\W\u2e80-\U0010ffff]+")
+_STEM = 5
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Case:
     """An item and a translation of it with a fault.
 
     kind         of KINDS, or "clean"
+    place        which part it is about
     said         for each part of the source what is said of it
     bad_source   (start, end) in the source of what is not said; None: all is said
     bad_target   (start, end) in the translation of what is too much; None: nothing is
@@ -55,6 +60,7 @@ class Case:
 
     item: Item
     kind: str
+    place: int
     said: tuple[tuple[str, ...], ...]
     bad_source: tuple[int, int] | None = None
     bad_target: tuple[int, int] | None = None
@@ -130,7 +136,7 @@ def plant(item: Item, kind: str, target: Sequence[str], random_: random.Random) 
     else:
         said[place] = (item.other,)
         bad_target = _bounds([*target[:place], item.other], place, to)
-    return Case(item, kind, tuple(said), bad_source, bad_target)
+    return Case(item, kind, place, tuple(said), bad_source, bad_target)
 
 
 def pairs_of(file: Path, split: str, direction: str) -> Iterator[tuple[str, str]]:
@@ -144,6 +150,11 @@ def pairs_of(file: Path, split: str, direction: str) -> Iterator[tuple[str, str]
             pair = row["source"].strip(), row["target"].strip()
             source, target = pair if row["src_lang"] == from_ else pair[::-1]
             yield source, target
+
+
+def words(text: str) -> set[str]:
+    """The words of a text without their endings; Chinese characters one by one."""
+    return {word.casefold()[:_STEM] for word in _WORD.findall(text)}
 
 
 def _fits(text: str, language: str) -> bool:

@@ -58,6 +58,36 @@ def test_planted_faults_are_where_the_case_says(data: Path, monkeypatch: Any) ->
             assert whole.said_of(0, len(whole.source_text)) == whole.text
 
 
+def test_a_fault_is_gone_when_what_was_lost_is_said_again(monkeypatch: Any) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import coverage
+    import planted
+
+    source = ("Ein Hund rennt.", "Eine Katze schläft.")
+    human = ("A dog is running.", "A cat is asleep.")
+    own = ("A dog runs, runs, runs, it runs, runs.", "A cat sleeps on the sofa.")
+    other = "My brother reads newspapers."
+    item = planted.Item("set", "de-en", "sentences", source, human, other)
+    clean = planted.plant(item, "clean", own, random.Random(0))
+
+    def is_gone(kind: str, text: str) -> bool:
+        case = planted.plant(item, kind, own, random.Random(2))
+        assert case.place == (1 if kind == "truncate" else 0)
+        return bool(coverage.is_gone(case, text, clean))
+
+    for kind in ("delete", "swap"):
+        assert is_gone(kind, "A dog runs. A cat sleeps on the sofa.")
+        assert is_gone(kind, "A dog is running. A cat sleeps on the sofa.")
+        assert is_gone(kind, "This animal hurries. A cat sleeps on the sofa.")
+        assert not is_gone(kind, "A cat on the sofa.")
+    assert not is_gone("swap", "Brother reads his newspapers. A cat sleeps on the sofa.")
+    assert is_gone("truncate", "A dog runs. A cat sleeps on the sofa.")
+    assert is_gone("truncate", "A dog runs. A cat is asleep.")
+    assert not is_gone("truncate", "A dog runs, it runs, it runs, it runs. A cat sleeps.")
+    assert not is_gone("repeat", "A dog runs it. A dog runs it. A cat sleeps on the sofa.")
+    assert is_gone("repeat", "A dog runs it. A cat sleeps on the sofa.")
+
+
 def test_the_coverage_script_writes_its_tables(
     data: Path, tiny_model_folder: Callable[..., Path]
 ) -> None:

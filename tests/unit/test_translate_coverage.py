@@ -23,20 +23,22 @@ from duologue.apps.batch import (
     score_ask,
     scores_of,
 )
-from duologue.apps.translate import TranslateOptions, coverage, repair, translation
+from duologue.apps.translate import TranslateOptions, coverage, repair, translation, weighing
 from duologue.apps.translate.coverage import Comparison, Report, plain_report
 from duologue.apps.translate.pieces import clauses, num_words, sentences, starts
 from duologue.apps.translate.repair import Draft, Task, drafted, repaired, reported
-from duologue.apps.translate.signs import Look, repeats, signs
+from duologue.apps.translate.signs import Look, repeats, said_once, signs
+from duologue.apps.translate.weighing import Measures, Sides, Weights, features, log_odds
 from duologue.engine.memory import Memory
 from duologue.engine.search import Finished, Hypothesis
 from duologue.errors import InputError
 from duologue.evaluation.evaluate import Forced, force_decode
+from duologue.explain import token_spans
 from duologue.text.language import is_foreign
 from duologue.types import Options, Usage
 
 GREEDY = Options(max_tokens=8)
-EVERYTHING = (coverage.Weights(0, 0, 0, 0, 0, 100.0),) * 3
+EVERYTHING = (Weights(0, 0, 0, 0, 0, 0, 0, 100.0),) * 3
 PARTS = st.lists(
     st.sampled_from(
         [
@@ -125,6 +127,31 @@ def test_what_is_said_twice_is_found_unless_the_source_says_it_twice(
 ) -> None:
     found = [translation[start:end].strip() for start, end in repeats(source, translation)]
     assert found == ([] if stretch is None else [stretch])
+
+
+@pytest.mark.parametrize(
+    ("translation", "once"),
+    [
+        ("Ein Hund rennt. Ein Hund rennt.", "Ein Hund rennt."),
+        ("Er sieht die Fotos, die Fotos an.", "Er sieht die Fotos an."),
+        ("Er wartet auf den Bus auf den Bus auf den Bus.", "Er wartet auf den Bus."),
+        ("Ein Hund rennt, eine Katze schläft, ein Hund rennt.",
+         "Ein Hund rennt, eine Katze schläft."),
+        ("Ein Hund rennt. Ein Hund rennt. Eine Katze schläft.",
+         "Ein Hund rennt. Eine Katze schläft."),
+        ("我喜欢它我喜欢它。", "我喜欢它。"),
+        ("Ein Hund rennt.", "Ein Hund rennt."),
+    ],
+)  # fmt: skip
+def test_what_is_said_twice_is_cut_out(translation: str, once: str) -> None:
+    assert said_once("A dog runs here.", translation) == once
+    assert said_once("No, no, no, no!", translation) == translation
+
+
+@given(text=PARTS)
+def test_cutting_adds_nothing(text: str) -> None:
+    kept = iter(text)
+    assert all(char in kept for char in said_once("hello", text))
 
 
 @given(text=PARTS)
@@ -252,7 +279,7 @@ def test_parts_belong_together_as_two_scores_say(task: Task) -> None:
 
     ours, theirs = (
         [text[start:end].strip() for start, end in bounds]
-        for text, bounds in zip((source, translation), one.parts, strict=True)
+        for text, bounds in zip((source, translation), one.sides.parts, strict=True)
     )
     for i, our in enumerate(ours):
         for j, their in enumerate(theirs):
@@ -261,6 +288,8 @@ def test_parts_belong_together_as_two_scores_say(task: Task) -> None:
             assert measures.belongs[i, j] == pytest.approx(
                 there[:-1].mean() + again[:-1].mean(), abs=1e-4
             )
+            steady = [np.clip(gain[:-1], -1, 3).mean() for gain in (there, again)]
+            assert measures.steady[i, j] == pytest.approx(sum(steady), abs=1e-4)
     forward = logprobs(source, task.prefix, translation)
     assert measures.end_logprob == pytest.approx(forward[-1], abs=1e-4)
     for side, (texts, way) in enumerate(((ours, task.prefix), (theirs, back))):
@@ -270,6 +299,18 @@ def test_parts_belong_together_as_two_scores_say(task: Task) -> None:
             gain = logprobs(whole, way, said).sum() - logprobs(without, way, said).sum()
             expected = gain / len(runtime.tokenizer.encode(text))
             assert measures.needed[side][part] == pytest.approx(expected, abs=1e-4)
+    for side, (said, read, way) in enumerate(
+        ((source, translation, back), (translation, source, task.prefix))
+    ):
+        gains = (logprobs(read, way, said) - logprobs(None, way, said))[:-1]
+        spans = token_spans(runtime.tokenizer, said, runtime.tokenizer.encode(said))
+        for part, (start, end) in enumerate(one.sides.parts[side]):
+            inside = [
+                gain
+                for gain, (a, b) in zip(gains, spans, strict=True)
+                if start <= (a + b) / 2 < end
+            ]
+            assert measures.expected[side][part] == pytest.approx(np.mean(inside), abs=1e-4)
 
 
 def test_many_parts_are_compared_with_those_at_about_the_same_place(task: Task) -> None:
@@ -277,9 +318,9 @@ def test_many_parts_are_compared_with_those_at_about_the_same_place(task: Task) 
     translation = "".join(f"你好今天好{n}。" for n in range(10, 30))
     back = task.runtime.template.prefix("translate", None, "en")
     one = Comparison(task.runtime, source, translation, ("en", "zh"), (task.prefix, back))
-    assert [len(bounds) for bounds in one.parts] == [20, 20]
+    assert [len(bounds) for bounds in one.sides.parts] == [20, 20]
     asks = one.asks()
-    assert 82 + 2 * coverage.MAX_PAIRS <= len(asks) < 82 + 3 * coverage.MAX_PAIRS
+    assert 84 + 2 * coverage.MAX_PAIRS <= len(asks) < 84 + 3 * coverage.MAX_PAIRS
     belongs = one.measures(run_plan(task.runtime, answers_of(asks))).belongs
     assert belongs[0, 19] == belongs[19, 0] == -2.0
 
@@ -287,9 +328,13 @@ def test_many_parts_are_compared_with_those_at_about_the_same_place(task: Task) 
 def report_of(task: Task, source: str, translation: str, belongs: list[list[float]], end: float):
     back = task.runtime.template.prefix("translate", None, "en")
     one = Comparison(task.runtime, source, translation, ("en", "zh"), (task.prefix, back))
-    table = np.array(belongs)
-    needed = table.max(axis=1) / 2, table.max(axis=0) / 2
-    return one._report(coverage.Measures(table, needed, end))
+    return one._report(measures_of(belongs, end))
+
+
+def measures_of(belongs: list[list[float]], end: float = -0.1) -> Measures:
+    table = np.array(belongs, dtype=np.float64)
+    half = table.max(axis=1) / 2, table.max(axis=0) / 2
+    return Measures(table, table, half, half, end)
 
 
 @given(st.lists(st.lists(st.integers(-3, 6), min_size=3, max_size=3), min_size=1, max_size=4))
@@ -301,7 +346,7 @@ def test_parts_are_matched_as_trying_all_ways_would(table: list[list[int]]) -> N
             return 0.0
         return max(best(i + 1, j), best(i, j + 1), belongs[i, j] + best(i + 1, j + 1))
 
-    pairs = coverage.matched(belongs)
+    pairs = weighing.matched(belongs)
     assert sum(belongs[pair] for pair in pairs) == best(0, 0)
     assert all(a < c and b < d for (a, b), (c, d) in pairwise(pairs))
 
@@ -316,6 +361,37 @@ def test_a_part_that_belongs_to_nothing_is_told_on_its_side(task: Task) -> None:
     assert bad.num_wrong > good.num_wrong + 3
     everything = report_of(task, source, translation, [[-1, -1], [-1, -1]], -0.1)
     assert [(f.start, f.end) for f in everything.uncovered] == [(0, len(source))]
+
+
+def test_what_is_odd_on_both_sides_is_told_though_it_is_enough_on_neither(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = "one two three. four five six.", "eins zwei drei. sieben acht neun."
+    sides = Sides(texts, (sentences(texts[0]), sentences(texts[1])), ("en", "de"))
+    weights = (Weights(-1, 0, 0, 0, 0, 0, 0, 0.0),) * 3
+    monkeypatch.setattr(weighing, "UNCOVERED", weights)
+    monkeypatch.setattr(weighing, "INVENTED", weights)
+    monkeypatch.setattr(weighing, "TOGETHER", 1.0)
+    for strength, is_told in ((0.4, True), (0.6, False)):
+        uncovered, invented = log_odds(sides, measures_of([[6, -9], [-9, strength]]))
+        assert [uncovered[1] > 0, invented[1] > 0] == [is_told, is_told]
+        assert uncovered[0] < 0
+        assert invented[0] < 0
+
+
+def test_room_is_looked_for_between_matched_neighbours() -> None:
+    four = "one two three four five six. "
+    source = four * 5
+    middle = [[6 if i == j else -9 for j in range(5)] for i in range(5)]
+    middle[2][2] = -9
+    rooms = []
+    for third in (four, "one. "):
+        texts = source, four * 2 + third + four * 2
+        sides = Sides(texts, (sentences(source), sentences(texts[1])), ("en", "de"))
+        rooms.append(features(sides, measures_of(middle), 0)[:, 3])
+    assert rooms[0][2] < -1  # its place is filled
+    assert rooms[1][2] > 0.5  # it is not
+    assert rooms[1][0] == rooms[0][0]  # far from it nothing changes
 
 
 def test_a_translation_that_should_not_end_there_lacks_the_last_part(task: Task) -> None:
@@ -369,7 +445,7 @@ def drive(task: Task, source: str, first: str, parts: dict[str, str], whole: str
                 parts.get(read) == said or parts.get(said) == read or read == source
             )
             # What does not belong together is less likely together than alone.
-            answers.append(scored(task, ask, -0.2 if fits else -4.0 if read is None else -4.8))
+            answers.append(scored(task, ask, -0.2 if fits else -4.0 if read is None else -6.0))
         asked = advance(plan, answers)
     return asked.value[0]
 
@@ -414,12 +490,45 @@ def test_a_draft_is_kept_unless_the_other_is_better_or_as_good_and_whole() -> No
         assert repair._best(first, other).text == best.text
 
 
+def test_of_equals_the_one_without_a_finding_is_taken() -> None:
+    finding = coverage.Finding(0, 3, 0.9)
+    told = Draft(ONE, ZH_ONE, report=Report(repeated=(finding,), num_wrong=1.3))
+    clean = Draft(ONE, ZH_TWO, report=Report(num_wrong=1.0))
+    assert repair._best(told, clean) is clean
+    assert repair._best(clean, told).text == ZH_TWO
+
+
+def test_what_comes_out_the_same_is_not_compared_again(task: Task) -> None:
+    report = Report(uncovered=(coverage.Finding(0, 3, 0.9),), num_wrong=2.0)
+    plan = repair._again(
+        task, [Draft(ONE, ZH_ONE, report=report), Draft(ONE, ZH_TWO, report=report)]
+    )
+    asked = advance(plan)
+    assert not isinstance(asked, Ended)
+    ended = advance(plan, [decoded(task, ZH_ONE) for _ in asked])
+    assert isinstance(ended, Ended)
+    same, other = ended.value
+    assert same.report is report
+    assert other.report is None
+    compared = advance(reported(task, [same]))
+    assert isinstance(compared, Ended)
+    assert compared.value[0].report is report
+
+
 def test_what_repeated_itself_may_not_do_so_again(task: Task) -> None:
     report = plain_report(ONE, "a a b a b", "zh")
     asked = advance(repair._again(task, [Draft(ONE, "a b a b", report=report), Draft(TWO, "x")]))
     assert not isinstance(asked, Ended)
     assert [ask.options.no_repeat_ngram_size for ask in asked] == [3, 0]
     assert {ask.options.beam_size for ask in asked} == {8}
+
+
+def test_what_repeats_itself_all_the_same_is_said_once(task: Task) -> None:
+    plan = repair._again(task, [Draft(ONE, "x")])
+    assert not isinstance(advance(plan), Ended)
+    ended = advance(plan, [decoded(task, "你好吗今天你好吗今天。")])
+    assert isinstance(ended, Ended)
+    assert ended.value[0].text == "你好吗今天。"
 
 
 def test_translations_begin_after_what_stands_between_them() -> None:
@@ -448,8 +557,8 @@ def test_pauses_of_the_source_are_pauses_of_what_is_sewn() -> None:
 def test_spans_are_offsets_into_the_whole_texts(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coverage, "UNCOVERED", EVERYTHING)
-    monkeypatch.setattr(coverage, "INVENTED", EVERYTHING)
+    monkeypatch.setattr(weighing, "UNCOVERED", EVERYTHING)
+    monkeypatch.setattr(weighing, "INVENTED", EVERYTHING)
     text = "\n  hello how are you.\n\nwhat time? the card has not arrived yet \n"
     result = model.translate(text, to="zh", options=GREEDY)
     for spans, whole in ((result.checks.uncovered, text), (result.checks.invented, result.text)):
@@ -474,7 +583,7 @@ def test_without_the_check_there_is_one_round_and_no_finding(model: Model) -> No
 def test_a_translation_from_elsewhere_is_checked_line_by_line(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coverage, "UNCOVERED", EVERYTHING)
+    monkeypatch.setattr(weighing, "UNCOVERED", EVERYTHING)
     source, translated = "hello how\n\n what time\n", "你好\n the train leaves at\n"
     checks = model.check_translation(source, translated, "zh", "en")
     assert [span.text for span in checks.uncovered] == ["hello how", "what time"]

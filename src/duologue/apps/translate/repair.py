@@ -4,8 +4,8 @@
             --Comparison-->  the one with fewer wrong words, and what is wrong with it
 
 Again is part by part, which leaves nothing out; what is one part is searched with a wider beam that
-does not prefer short translations, and what repeated itself may not. Where nothing is odd, nothing
-is asked.
+does not prefer short translations, and what repeated itself may not: what does so all the same is
+said once. Where nothing is odd, nothing is asked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from duologue.apps.batch import Ask, Decoded, Plan
 from duologue.apps.translate.coverage import Comparison, Report, plain_report
 from duologue.apps.translate.pieces import blank_of, clauses, sentences
-from duologue.apps.translate.signs import language_of, look_of, signs
+from duologue.apps.translate.signs import language_of, look_of, said_once, signs
 from duologue.engine.search import Hypothesis
 from duologue.runtime import Runtime
 from duologue.text.imported_template import Prefix
@@ -115,15 +115,16 @@ def repaired(task: Task, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
 
 
 def reported(task: Task, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
-    """The drafts with a report: of a comparison, or where there can be none, of what is plain."""
-    comparisons = [comparison(task, draft) for draft in drafts]
+    """The drafts with a report: their own, of a comparison, or at least of what is plain."""
+    comparisons = [None if draft.report else comparison(task, draft) for draft in drafts]
     asks = [[] if one is None else one.asks() for one in comparisons]
     flat = [ask for some in asks for ask in some]
     answers = iter((yield flat) if flat else ())
     found = []
     for draft, one, some in zip(drafts, comparisons, asks, strict=True):
         own = [next(answers) for _ in some]
-        report = plain_report(draft.source, draft.text, task.to) if one is None else one.report(own)
+        report = draft.report if one is None else one.report(own)
+        report = report or plain_report(draft.source, draft.text, task.to)
         found.append(replace(draft, report=report).costing(own))
     return found
 
@@ -173,7 +174,9 @@ def _again(task: Task, drafts: Sequence[Draft]) -> Plan[list[Draft]]:
         own = [next(answers) for _ in cut]
         best = tuple(answer.finished.best for answer in own)
         text = _sewn(draft.source, cut, [task.text_of(part) for part in best], task.to)
-        found.append(replace(draft, text=text, hypotheses=best, report=None).costing(own))
+        text = said_once(draft.source, text)
+        report = draft.report if text == draft.text else None
+        found.append(replace(draft, text=text, hypotheses=best, report=report).costing(own))
     return found
 
 
@@ -211,12 +214,13 @@ def _sewn(source: str, cut: Sequence[tuple[int, int]], texts: Sequence[str], to:
 
 
 def _best(draft: Draft, other: Draft) -> Draft:
-    """The one with fewer wrong words; of about equals the one that has lost fewer sentences."""
+    """The one with fewer wrong words; of equals the one with fewer lost sentences, or clean."""
     assert draft.report is not None
     assert other.report is not None
     fewer = draft.report.num_wrong - other.report.num_wrong
     if abs(fewer) <= _BETTER_WORDS:
         fewer = _num_lost(draft) - _num_lost(other)
+        fewer = fewer or other.report.is_clean - draft.report.is_clean
     return other if fewer > 0 else replace(draft, usage=other.usage).costing([])
 
 

@@ -4,6 +4,7 @@ signs          whether anything is odd enough to spend more on it
 Look           what the decoder knows of a translation that it made
 parts          what is compared with what
 repeats, foreign_parts, usual_length, log_ratio   what signs looks at
+said_once      a translation without its repetitions
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from duologue.text.language import guess_language, is_foreign
 Bounds = tuple[int, int]
 
 END_SIGN = re.compile(r"""[.!?…。！？]["'”’»」』）)\]]*\s*$""")
+_BETWEEN = " ,;:，、；："
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _WORD = re.compile(r"[\u2e80-\U0010ffff]|[^\W\u2e80-\U0010ffff]+")
 
@@ -170,6 +172,19 @@ def _rows(text: str) -> list[Bounds]:
                 if is_long and not _touches(bounds, found):
                     found.append(bounds)
     return found
+
+
+def said_once(source: str, translation: str) -> str:
+    """A translation without what repeats finds in it, nor the commas between."""
+    for start, end in reversed(repeats(source, translation)):
+        before, after = translation[:start], translation[end:]
+        if not after[:1].isalnum():
+            before = before.rstrip(_BETWEEN)
+            sign = END_SIGN.search(translation[start:end])
+            if sign and not after and not END_SIGN.search(before):
+                after = sign[0]
+        translation = before + after
+    return translation
 
 
 def _touches(bounds: Bounds, others: Sequence[Bounds]) -> bool:
