@@ -58,6 +58,14 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
             help="Documents to answer from; those of `duologue kb` if not given.",
         ),
     ] = None,
+    glossary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[FROM:TO=]FILE.csv",
+            help="Terms that translations are to have, for two languages or for all; may be given "
+            "often.",
+        ),
+    ] = None,
     handover_webhook: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Told of questions that wait for a person."),
@@ -93,6 +101,7 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
     Examples:
       duologue serve
       duologue serve --model ./my-model --port 8080 --limit max_streams=16
+      duologue serve --glossary en:de=terms.csv
       duologue keys create phone && duologue serve --host 0.0.0.0
     """
     server = needed("duologue.server.running")
@@ -104,6 +113,7 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
         data=data,
         database=database,
         kb=kb,
+        glossaries=tuple(glossary) if glossary else None,
         handover_webhook=handover_webhook,
         limits=dict(map(_limit, limit or [])),
         allow_origins=tuple(allow_origin) if allow_origin else None,

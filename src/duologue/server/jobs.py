@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from starlette.types import Receive
 
 from duologue.apps.batch import Ask, Decoded, Ended, Plan, advance
-from duologue.apps.translate import translation
+from duologue.apps.translate import Glossary, translation
 from duologue.engine.engine import Constraints, EncodeItem, Finished, Progress
 from duologue.engine.memory import Memory
 from duologue.errors import EngineError
@@ -78,16 +78,21 @@ async def translate(
     options: Options,
     owner: str,
     check: bool = True,
+    glossary: Glossary | None = None,
 ) -> list[Result]:
     """What apps.translate.translate_batch gives; raises what it raises.
 
     languages  to, from
+    glossary   None: that of the server, if it has one for them
     """
     runtime, (to, from_) = served.runtime, languages
 
     def begin() -> tuple[Plan[list[Result]], Sequence[Ask] | Ended[list[Result]]]:
         service.limits.check_texts(runtime, texts, "texts")
-        plan = translation(runtime, texts, to, from_, options, check)
+        terms = glossary
+        if terms is None:
+            terms = service.glossaries.of(texts, to, from_, runtime.config.languages)
+        plan = translation(runtime, texts, to, from_, options, check, terms)
         return plan, advance(plan)
 
     plan, asked = await service.work(begin)

@@ -29,6 +29,7 @@ class Limits:
     max_document_bytes  of one document that is uploaded
     max_source_tokens  of the text of a request, as the model counts
     max_texts          texts in one request
+    max_terms          terms of the glossary of one request
     max_tokens         of a reply that may be asked for
     max_beam_size      beams of one request
     max_hypotheses     hypotheses of one request (num_hypotheses, n, alternatives)
@@ -44,6 +45,7 @@ class Limits:
     max_document_bytes: int = 32 * 2**20
     max_source_tokens: int = 16_384
     max_texts: int = 64
+    max_terms: int = 256
     max_tokens: int = 1024
     max_beam_size: int = 8
     max_hypotheses: int = 8

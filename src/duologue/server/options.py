@@ -45,6 +45,7 @@ class ServeOptions:
     data            folder of the database and of encoded memories; made if it is not there
     database        URL of another database; None: SQLite in `data`
     kb              folder of the knowledge base, made if it is not there; None: there is none
+    glossaries      files of terms for translations whose request has none; see Glossaries.read
     handover_webhook  address that is told of questions for a person; None: nobody is told
     cache_bytes     most that encoded memories take on disk; 0: none are kept there
     precision, threads, two_stage  see api.load
@@ -62,6 +63,7 @@ class ServeOptions:
     data: Path = field(default_factory=data_folder)
     database: str | None = None
     kb: Path | None = field(default_factory=kb_folder)
+    glossaries: tuple[str, ...] = ()
     handover_webhook: str | None = None
     cache_bytes: int = 2**30
     precision: Precision = "int8"

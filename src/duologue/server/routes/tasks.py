@@ -11,11 +11,14 @@ from pydantic import BaseModel, Field, model_validator
 from starlette.requests import HTTPConnection
 
 from duologue.apps.sentiment import choice, judging
+from duologue.apps.translate import Glossary
+from duologue.apps.translate.glossary import MAX_TERM_CHARS, MAX_TERMS
 from duologue.engine.memory import Memory
 from duologue.errors import InputError
 from duologue.server import jobs, reading
 from duologue.server.errors import ApiError
 from duologue.server.held import HeldMemories
+from duologue.server.limits import Limits
 from duologue.server.needed import needed
 from duologue.server.schemas import Body, Id, Name, OptionChanges, Text, options_of
 from duologue.server.security import Chat, ServiceDep, Translate
@@ -67,8 +70,15 @@ class ToDecode(Body):
     options: OptionChanges | None = None
 
 
+class GivenTerm(Body):
+    """A term and what it is to be called."""
+
+    source: Annotated[str, Field(max_length=MAX_TERM_CHARS)]
+    target: Annotated[str, Field(max_length=MAX_TERM_CHARS)]
+
+
 class ToTranslate(Body):
-    """A text, or several."""
+    """A text, or several. glossary: left out, that of the server; empty, none."""
 
     text: Text | None = None
     texts: Annotated[list[Text], Field(min_length=1)] | None = None
@@ -76,6 +86,7 @@ class ToTranslate(Body):
     from_: Annotated[Language | None, Field(alias="from")] = None
     options: OptionChanges | None = None
     check: bool = True
+    glossary: Annotated[list[GivenTerm], Field(max_length=MAX_TERMS)] | None = None
     model: Name | None = None
 
     @model_validator(mode="after")
@@ -181,8 +192,9 @@ async def translate(
     options = options_of(body.options, served.model.options("translate"), service.limits)
     texts = body.texts if body.texts is not None else [body.text or ""]
     languages = body.to, body.from_
+    terms = _glossary(body, service.limits)
     work = jobs.translate(
-        service, served, texts, languages, options, access.owner, check=body.check
+        service, served, texts, languages, options, access.owner, check=body.check, glossary=terms
     )
     results = await jobs.unless_gone(request.receive, work)
     for result in results:
@@ -235,6 +247,17 @@ async def explain(
     work = service.in_pieces(needed(service.model(found.model), path))
     influence = await jobs.unless_gone(request.receive, work)
     return explained.model_copy(update=influence)
+
+
+def _glossary(body: ToTranslate, limits: Limits) -> Glossary | None:
+    """The terms of a request. Raises ApiError for those that cannot be."""
+    if body.glossary is None:
+        return None
+    limits.check("the number of terms", len(body.glossary), "max_terms")
+    try:
+        return Glossary.of((term.source, term.target) for term in body.glossary)
+    except InputError as error:
+        raise ApiError("invalid_input", str(error), "glossary") from None
 
 
 def _prefix(served: ServedModel, memory: Memory, task: str, language: str | None) -> Prefix:
