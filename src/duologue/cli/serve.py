@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from duologue.cli.options import DEFAULT_MODEL, capped
+from duologue.cli.options import (
+    DEFAULT_MODEL,
+    AllowOption,
+    CommandsOption,
+    HouseOption,
+    OnlyOption,
+    WeatherOption,
+    ZoneOption,
+    capped,
+)
 from duologue.errors import ConfigError, InputError
 from duologue.types import Precision
 
@@ -70,6 +79,12 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
         str | None,
         typer.Option(metavar="URL", help="Told of questions that wait for a person."),
     ] = None,
+    commands: CommandsOption = None,
+    only: OnlyOption = False,
+    allow: AllowOption = None,
+    zone: ZoneOption = None,
+    weather: WeatherOption = None,
+    house: HouseOption = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -101,7 +116,7 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
     Examples:
       duologue serve
       duologue serve --model ./my-model --port 8080 --limit max_streams=16
-      duologue serve --glossary en:de=terms.csv
+      duologue serve --glossary en:de=terms.csv --weather weather.json --commands lamp.yaml
       duologue keys create phone && duologue serve --host 0.0.0.0
     """
     server = needed("duologue.server.running")
@@ -115,6 +130,14 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
         kb=kb,
         glossaries=tuple(glossary) if glossary else None,
         handover_webhook=handover_webhook,
+        assistant={
+            "commands": tuple(commands) if commands else None,
+            "shipped": False if only else None,
+            "allow": tuple(allow) if allow else None,
+            "zone": zone,
+            "weather": weather,
+            "house": house,
+        },
         limits=dict(map(_limit, limit or [])),
         allow_origins=tuple(allow_origin) if allow_origin else None,
         precision=precision,

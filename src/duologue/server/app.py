@@ -80,7 +80,7 @@ def make_app(
     documents = Knowledge(service)
     desk = Desk(service, documents, options.handover_webhook)
 
-    commands = Commands(service, options.data)
+    commands = Commands(service, options.data, options.assistant)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -28,9 +28,9 @@ from duologue.errors import DuologueError, EngineError
 from duologue.explain import Source
 from duologue.server.bridge import Job
 from duologue.server.dialogues import Answer, Dialogues, Hold
-from duologue.server.errors import ApiError, body, report
+from duologue.server.errors import ApiError, report
 from duologue.server.jobs import run_job
-from duologue.server.live_frames import DraftFrame, SendFrame
+from duologue.server.live_frames import DraftFrame, SendFrame, failed
 from duologue.server.service import ServedModel, Service, servable
 from duologue.storage.records import StoredMessage
 from duologue.text.imported_template import Prefix
@@ -141,7 +141,7 @@ class LiveSession:
 
     def fail(self, error: DuologueError, of: str | None) -> None:
         """Tell of an error; of: the type of the frame that it came from, None: it has none."""
-        self._failures.append(_failed(error, of))
+        self._failures.append(failed(error, of))
         self._changed.set()
 
     async def close(self) -> None:
@@ -396,8 +396,4 @@ def _shown(answer: Answer, event: Event | DuologueError) -> dict[str, Any]:
         case Done():
             return {"type": "done", "message": answer.running.kept}
         case _:
-            return _failed(event, "send")
-
-
-def _failed(error: DuologueError, of: str | None) -> dict[str, Any]:
-    return {"type": "failed", "of": of, **body(error)}
+            return failed(event, "send")

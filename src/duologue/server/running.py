@@ -22,6 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from duologue.api import model_folder
+from duologue.apps.assistant import opened
 from duologue.apps.support import KnowledgeBase
 from duologue.checkpoint.store import load_model
 from duologue.errors import ConfigError
@@ -50,9 +51,11 @@ def open_service(options: ServeOptions) -> Service:
     """Open the store and load the models.
 
     Raises ConfigError for a model that is named twice, and for an address that others can reach
-    while there are no keys; and what api.load, open_database, MemoryCache and Glossaries raise.
+    while there are no keys; and what api.load, open_database, MemoryCache, Glossaries
+    and the assistant's opened raise.
     """
     glossaries = Glossaries.read(options.glossaries)
+    opened(options.assistant)  # which is made later, but a mistake in it is told now
     database = open_store(options.data, options.database)
     try:
         needs_key = _needs_key(Keys(database), options.host)
