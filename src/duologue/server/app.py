@@ -28,6 +28,7 @@ from duologue.server.options import ServeOptions
 from duologue.server.routes import (
     assistant,
     conversations,
+    explain,
     handovers,
     health,
     info,
@@ -49,6 +50,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     handovers.router,
     assistant.router,
     tasks.router,
+    explain.router,
     knowledge.router,
     live.router,
     openai.router,

@@ -33,6 +33,7 @@ class Limits:
     max_tokens         of a reply that may be asked for
     max_beam_size      beams of one request
     max_hypotheses     hypotheses of one request (num_hypotheses, n, alternatives)
+    max_erasures       times that an answer is scored again to explain it
     max_streams        open streams and WebSockets of one key
     max_requests_per_minute  of one key
     max_request_s      seconds until a request is ended
@@ -49,6 +50,7 @@ class Limits:
     max_tokens: int = 1024
     max_beam_size: int = 8
     max_hypotheses: int = 8
+    max_erasures: int = 96
     max_streams: int = 64
     max_requests_per_minute: int = 3000
     max_request_s: float = 120.0

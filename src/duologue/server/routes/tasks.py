@@ -1,4 +1,4 @@
-"""/v1/encode, decode, translate, sentiment, explain: what can be done with one text."""
+"""/v1/encode, decode, translate, sentiment: what can be done with one text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from duologue.server import jobs, reading
 from duologue.server.errors import ApiError
 from duologue.server.held import HeldMemories
 from duologue.server.limits import Limits
-from duologue.server.needed import needed
 from duologue.server.schemas import Body, Id, Name, OptionChanges, Text, options_of
 from duologue.server.security import Chat, ServiceDep, Translate
 from duologue.server.service import ServedModel
@@ -105,29 +104,10 @@ class ToJudge(Body):
     model: Name | None = None
 
 
-class ToExplain(Body):
-    """A stored reply, and how it is to be explained."""
-
-    conversation_id: Id
-    message_id: Id
-    method: Literal["attention", "erasure"] = "attention"
-
-
 class Results(BaseModel):
     """One for each text."""
 
     data: list[Result]
-
-
-class Explained(BaseModel):
-    """tokens: pieces of the text with their probabilities. influence, turns: by erasure."""
-
-    text: str
-    confidence: float
-    tokens: list[tuple[str, float]]
-    evidence: list[dict[str, Any]]
-    influence: list[dict[str, Any]] = []
-    turns: list[dict[str, Any]] = []
 
 
 # Documented and not checked again: the engine made them.
@@ -219,34 +199,6 @@ async def sentiment(
     result = await jobs.unless_gone(request.receive, service.in_pieces(judge()))
     service.metrics.used(served.name, result.usage)
     return result.to_dict()
-
-
-@router.post("/explain")
-async def explain(
-    request: Request, service: ServiceDep, access: Chat, body: ToExplain
-) -> Explained:
-    """What a stored reply leaned on, and how sure each piece of it was; by erasure, what it needed.
-
-    Erasure makes the reply likely again without parts of what was said, which takes a while.
-    """
-    where = access.owner, body.conversation_id
-    message = await service.stored(service.conversations.message, *where, body.message_id)
-    result = message.result
-    if message.role != "agent" or result is None:
-        raise ApiError("invalid_input", "only a complete reply can be explained", "message_id")
-    explained = Explained(
-        text=message.text,
-        confidence=result["confidence"],
-        tokens=result.get("tokens", []),  # of an answer from documents there are none
-        evidence=result["evidence"],
-    )
-    if body.method == "attention":
-        return explained
-    found = await service.stored(service.conversations.get, *where)
-    path = await service.stored(service.conversations.path, *where, body.message_id)
-    work = service.in_pieces(needed(service.model(found.model), path))
-    influence = await jobs.unless_gone(request.receive, work)
-    return explained.model_copy(update=influence)
 
 
 def _glossary(body: ToTranslate, limits: Limits) -> Glossary | None:
