@@ -34,7 +34,7 @@ from report import RESULTS, surroundings, write
 import duologue
 from duologue.api import Model
 from duologue.apps.batch import Ended, advance, run_plan
-from duologue.apps.translate import split, translation
+from duologue.apps.translate import TranslateOptions, split, translation
 from duologue.apps.translate.pieces import num_words, sentences
 from duologue.apps.translate.signs import repeats
 from duologue.engine.rules import Only
@@ -143,7 +143,7 @@ def sabotaged(model: Model, case: Case) -> Result:
     """A translation whose first round is told to say the text of a case."""
     from_, to = case.item.languages
     runtime, source = model._runtime, case.source_text
-    plan = translation(runtime, [source], to, from_)
+    plan = translation(runtime, [source], TranslateOptions(to, from_))
     asked = advance(plan)
     assert not isinstance(asked, Ended)
     told = []

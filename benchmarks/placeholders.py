@@ -26,6 +26,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -34,7 +35,7 @@ from report import RESULTS, surroundings, write
 
 from duologue.api import Model, load
 from duologue.apps.batch import run_plan
-from duologue.apps.translate import protected, translator
+from duologue.apps.translate import TranslateOptions, protected, translator
 from duologue.apps.translate.parts import Mark, Parts
 from duologue.apps.translate.placeholders import lost
 from duologue.apps.translate.protected_text import Languages
@@ -113,8 +114,8 @@ def _around(text: str, found: re.Match[str]) -> tuple[str, str, str]:
 
 def copied(model: Model, texts: Sequence[str], to: str) -> list[str]:
     """Translations by a model that is told nothing."""
-    results = translator.translate_batch(model._runtime, texts, to, check=False)
-    return [result.text for result in results]
+    plan = translator.translation(model._runtime, texts, TranslateOptions(to, check=False))
+    return [result.text for result in run_plan(model._runtime, plan)]
 
 
 def split(model: Model, texts: Sequence[str], to: str) -> list[str]:
@@ -190,7 +191,7 @@ def tagged(model: Model, planted: Sequence[Case], to: str) -> dict[str, float]:
         runtime,
         texts,
         Languages(to),
-        lambda plain: translator.translation(runtime, plain, to, check=False),
+        partial(translator.translation, runtime, how=TranslateOptions(to, check=False)),
     )
     done = run_plan(runtime, plan)
     once = right = told = 0

@@ -2,9 +2,10 @@
 
     python benchmarks/sentiment.py --data DATA [--model duo-s] [--output FOLDER] [--quick]
 
-Fits one temperature for each label set to all valid splits together, as `duologue calibrate` does,
-and judges the test splits with and without it. Writes benchmarks/results/sentiment.json. --output
-writes a model folder with these temperatures, and may be the model's own folder.
+Fits temperatures for each label set, one for all languages and one for each, to all valid splits
+together, as `duologue calibrate` does, and judges the test splits without them, with the one, and
+with those of each language. Writes benchmarks/results/sentiment.json. --output writes a model
+folder with these temperatures, and may be the model's own folder.
 --quick takes few rows, to try the script out, and writes nothing.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,15 @@ from report import surroundings, write
 from duologue.api import model_folder
 from duologue.apps.labels import Choice, classify_batch
 from duologue.apps.sentiment import LABEL_SETS
-from duologue.checkpoint.store import load_model, open_model, read_card, save_model
-from duologue.config import replace
-from duologue.evaluation.calibration import calibration_error, fit_temperature, tempered
+from duologue.checkpoint.store import load_model
+from duologue.cli.calibrate import store
+from duologue.evaluation.calibration import (
+    Temperatures,
+    fit_temperatures,
+    label_error,
+    mean_loss,
+    tempered,
+)
 from duologue.evaluation.cases import Selection, read_cases
 from duologue.evaluation.metrics import accuracy, macro_f1
 from duologue.runtime import Runtime
@@ -38,20 +45,24 @@ LANGUAGES = {
     "en": ("sst2", "pros_cons", "tweet_sentiment"),
     "zh": ("chnsenticorp", "online_shopping", "waimai", "hotel"),
 }
-SCORES = ("accuracy", "macro_f1", "ece_before", "ece")
+SCORES = ("accuracy", "macro_f1", "ece_before", "ece_one", "ece", "loss_before", "loss")
 
 
 @dataclass(frozen=True)
 class Judged:
-    """probabilities [num_rows, num_labels], uncalibrated; expected: index of each right label."""
+    """probabilities [num_texts, num_labels], uncalibrated; expected: index of each right label."""
 
     probabilities: np.ndarray
     expected: list[int]
+    texts: list[str]
 
     def joined(self, other: Judged) -> Judged:
         """Both, one after the other."""
         rows = np.concatenate([self.probabilities, other.probabilities])
-        return Judged(rows, self.expected + other.expected)
+        return Judged(rows, self.expected + other.expected, self.texts + other.texts)
+
+    def fitted(self) -> Temperatures:
+        return fit_temperatures(self.probabilities, self.expected, self.texts)
 
 
 def judged(runtime: Runtime, path: Path, split: str, labels: tuple[str, ...], limit: int) -> Judged:
@@ -60,19 +71,18 @@ def judged(runtime: Runtime, path: Path, split: str, labels: tuple[str, ...], li
     texts = [case.segments[0].text for case in cases]
     results = classify_batch(runtime, texts, Choice("sentiment", labels), has_evidence=False)
     rows = np.array([list(result.probabilities.values()) for result in results])
-    return Judged(rows, [labels.index(case.expected) for case in cases])
+    return Judged(rows, [labels.index(case.expected) for case in cases], texts)
 
 
-def scores(found: Judged, temperature: float) -> dict[str, float]:
-    """SCORES, and how many rows they are of."""
+def scores(found: Judged, temperatures: Temperatures) -> dict[str, float]:
+    """SCORES, and how many rows they are of; one: at the temperature for all languages."""
     chosen = [str(place) for place in found.probabilities.argmax(axis=1)]
     expected = [str(place) for place in found.expected]
-    is_right = [left == right for left, right in zip(chosen, expected, strict=True)]
-    errors = [
-        calibration_error(tempered(found.probabilities, at).max(axis=1).tolist(), is_right)
-        for at in (1.0, temperature)
-    ]
-    values = (accuracy(chosen, expected), macro_f1(chosen, expected), *errors)
+    before = found.probabilities
+    one, after = tempered(before, temperatures.common), temperatures.applied(before, found.texts)
+    errors = (label_error(rows, found.expected) for rows in (before, one, after))
+    losses = (mean_loss(rows, found.expected) for rows in (before, after))
+    values = (accuracy(chosen, expected), macro_f1(chosen, expected), *errors, *losses)
     return {"rows": len(expected), **dict(zip(SCORES, values, strict=True))}
 
 
@@ -86,7 +96,7 @@ def pooled(parts: Sequence[Judged]) -> Judged:
 def measure(runtime: Runtime, folder: Path, limit: int) -> dict[str, Any]:
     """Temperatures and scores of everything; folder: the one with the files."""
     tests: dict[str, Judged] = {}
-    temperatures: dict[str, float] = {}
+    temperatures: dict[str, Temperatures] = {}
     rows: dict[str, dict[str, float]] = {}
     for name, files in SETS.items():
         valid = []
@@ -94,8 +104,7 @@ def measure(runtime: Runtime, folder: Path, limit: int) -> dict[str, Any]:
             path = folder / f"{file}.jsonl.gz"
             valid.append(judged(runtime, path, "valid", LABEL_SETS[name], limit))
             tests[file] = judged(runtime, path, "test", LABEL_SETS[name], limit)
-        whole = pooled(valid)
-        temperatures[name] = round(fit_temperature(whole.probabilities, whole.expected), 4)
+        temperatures[name] = pooled(valid).fitted()
         for file in files:
             rows[file] = scores(tests[file], temperatures[name])
     binary = SETS["sentiment"]
@@ -104,15 +113,6 @@ def measure(runtime: Runtime, folder: Path, limit: int) -> dict[str, Any]:
         rows[f"two labels, {code}"] = scores(pooled(parts), temperatures["sentiment"])
     rows["two labels"] = scores(pooled([tests[file] for file in binary]), temperatures["sentiment"])
     return {"temperatures": temperatures, "tests": rows}
-
-
-def store(folder: Path, temperatures: dict[str, float], output: Path) -> None:
-    """The model with these temperatures."""
-    stored = open_model(folder).precision
-    loaded = load_model(folder, stored)
-    calibration = {**loaded.config.calibration, **temperatures}
-    config = replace(loaded.config, calibration=calibration)
-    save_model(output, config, loaded.weights, loaded.tokenizer, read_card(folder), stored)
 
 
 def main() -> None:
@@ -127,14 +127,15 @@ def main() -> None:
     runtime = Runtime(load_model(folder), arguments.threads)
     limit = QUICK_ROWS if arguments.quick else 0
     found = measure(runtime, arguments.data / "sentiment", limit)
-    for name, temperature in found["temperatures"].items():
-        print(f"{name}: temperature {temperature}")
-    print(f"\n| test | rows | {' | '.join(SCORES)} |\n| --- | ---: | ---: | ---: | ---: | ---: |")
+    for name, temperatures in found["temperatures"].items():
+        print(f"{name}: temperature {temperatures.common}, {temperatures.by_language}")
+    print(f"\n| test | rows | {' | '.join(SCORES)} |\n| --- |{' ---: |' * (len(SCORES) + 1)}")
     for name, row in found["tests"].items():
         print(f"| {name} | {row['rows']:,} | {' | '.join(f'{row[s]:.3f}' for s in SCORES)} |")
     if arguments.output is not None:
         store(folder, found["temperatures"], arguments.output)
     if not arguments.quick:
+        found["temperatures"] = {name: asdict(one) for name, one in found["temperatures"].items()}
         write("sentiment", surroundings(("duologue",)) | {"model": arguments.model} | found)
 
 

@@ -42,7 +42,7 @@ import duologue
 from duologue.apps.support import confidence
 from duologue.apps.support.answer import Candidate, consider
 from duologue.apps.support.base import KnowledgeBase
-from duologue.apps.support.terms import query
+from duologue.apps.support.retrieval import expression
 from duologue.evaluation.metrics import rouge_l, token_f1
 from duologue.storage.knowledge import KnowledgeStore
 
@@ -112,9 +112,9 @@ def hits(base: KnowledgeBase, folder: Path, cases: list[Case]) -> dict[str, dict
         document = str((folder / case.name).resolve())
         question = base.encoder.question(case.question)
         with base.store.reading() as state:
-            by_words = [number for number, _ in state.match(query(case.question), 5)]
+            by_words = [number for number, _ in state.match(expression(state, case.question), 5)]
             table = base.retriever.table(state)
-            near = table.nearest(table.similarities(question.encoded.embedding), 5)
+            near = table.nearest(table.turned(question.encoded.embedding), 5)
             rankings = {
                 "words": state.passages(by_words),
                 "embeddings": state.passages(near),

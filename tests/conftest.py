@@ -4,6 +4,8 @@ tiny_tokenizer       a trained byte-fallback Tokenizer
 tiny_config          tiny_config(cell="transformer") -> ModelConfig
 tiny_weights         tiny_weights(config) -> float32 weights, the same for the same config
 tiny_model_folder    tiny_model_folder(cell="transformer", precision="int8") -> Path (read only)
+passage_model        passage_model(folder, answers=True, cell="transformer") -> the folder, in which
+                     there is then a model with room for passages, which may know how to answer
 run_cli              run_cli(*arguments, stdin=b"", before=None, **environment) -> a finished run
 open_terminal        open_terminal(arguments) -> Terminal, on which `duologue` runs
 postgres_folder      the socket of a PostgreSQL server, one for all tests; skips where there is none
@@ -14,6 +16,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import databases
@@ -109,6 +112,22 @@ def tiny_model_folder(
             weights = tiny_weights(config)
             card = "# tiny\n\nA random model for tests.\n"
             save_model(folder, config, weights, tiny_tokenizer, card, precision)  # type: ignore[arg-type]
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def passage_model(
+    tiny_tokenizer: Tokenizer,
+    tiny_config: Callable[..., ModelConfig],
+    tiny_weights: Callable[[ModelConfig], Weights],
+) -> Callable[..., Path]:
+    def make(folder: Path, answers: bool = True, cell: str = "transformer") -> Path:
+        config = tiny_config(cell)
+        tasks = (*config.tasks, "answer") if answers else config.tasks
+        config = replace(config, max_positions=512, tasks=tasks)
+        save_model(folder, config, tiny_weights(config), tiny_tokenizer, "# tiny\n", "int8")
         return folder
 
     return make

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from cli_process import COMMAND, RunCli, assert_refused, environment, lines_of
 
+from duologue.checkpoint.store import load_config
+from duologue.evaluation.calibration import LEAST_ROWS
+
 Folders = Callable[..., Path]
 TURNS = [
     {"role": "user", "text": "the food was cold"},
@@ -186,10 +189,11 @@ def test_calibration_is_written_into_the_model_and_evaluated(
     data = tmp_path / "r.jsonl"
     data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     done = run_cli("calibrate", *model, "--label-set", "sentiment", "--data", data, "-o", "made")
-    first, second = lines_of(done)
-    assert first.startswith("sentiment: temperature ")
-    assert first.endswith("fitted to 40 rows") or first.endswith("fitted to 20 rows")
-    assert "calibration error on them" in second
+    title, _, whole, unknown = lines_of(done)
+    assert title == "sentiment: calibration error of 20 rows"
+    assert whole.split()[:2] == ["all", "20"]
+    assert unknown.split()[:2] == ["unknown", "20"]
+    assert unknown.split()[2:] == whole.split()[2:]
     assert b"1 rows have a label that is not in sentiment" in done.stderr
     temperature = json.loads((tmp_path / "made" / "config.json").read_text())["calibration"]
     assert list(temperature) == ["sentiment"]
@@ -206,6 +210,44 @@ def test_calibration_is_written_into_the_model_and_evaluated(
     assert after["scores"]["ece"]["value"] < before["scores"]["ece"]["value"]
     assert (tmp_path / "r.svg").read_text(encoding="utf-8").startswith("<svg")
     assert "calibrated   sentiment" in "\n".join(lines_of(run_cli("info", "made")))
+
+
+def test_each_language_with_enough_rows_is_calibrated_by_itself(
+    run_cli: RunCli, model: list[str], tmp_path: Path
+) -> None:
+    texts = {"en": "the food was good", "zh": "我想订一张桌子"}
+    rows = [
+        {"split": "valid", "text": f"{text} {n}", "label": "positive" if n % often else "negative"}
+        for text, often in ((texts["en"], 2), (texts["zh"], 5))
+        for n in range(LEAST_ROWS)
+    ]
+    rows += [{"split": "valid", "text": "Great!", "label": "positive"}]
+    data = tmp_path / "r.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    command = ["calibrate", *model, "--label-set", "sentiment", "--data", data, "-o", "made"]
+    values = json.loads(lines_of(run_cli(*command, "--json"))[0])
+    config = load_config(tmp_path / "made")
+    by_language = config.calibration_by_language["sentiment"]
+    assert set(by_language) == set(texts)
+    assert by_language["en"] != by_language["zh"]
+    assert values["label_set"] == "sentiment"
+    fits = {fit["language"]: fit for fit in values["fits"]}
+    assert {name: fit["rows"] for name, fit in fits.items()} == {
+        "all": 2 * LEAST_ROWS + 1,
+        "en": LEAST_ROWS,
+        "zh": LEAST_ROWS,
+        "unknown": 1,
+    }
+    assert fits["zh"]["temperature"] == by_language["zh"]
+    assert fits["unknown"]["temperature"] == fits["all"]["temperature"]
+    assert fits["all"]["temperature"] == config.calibration["sentiment"]
+    assert "sentiment (en, zh)" in "\n".join(lines_of(run_cli("info", "made")))
+    report = json.loads(
+        lines_of(run_cli("evaluate", "-m", "made", "--data", data, "--split", "valid", "--json"))[0]
+    )
+    assert report["settings"]["temperature_by_language"] == by_language
+    ece = report["scores"]["ece"]["value"]
+    assert ece == pytest.approx(fits["all"]["error_after"], abs=1e-3)
 
 
 def test_calibration_refuses_what_it_cannot_fit_to(

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,8 @@ import pytest
 from server_process import Process, Run
 from server_site import Json, Site, Start, start_site
 
-from duologue.checkpoint.store import Weights, save_model
-from duologue.config import ModelConfig
 from duologue.server.limits import Limits
 from duologue.server.options import ServeOptions
-from duologue.text.tokenizer import Tokenizer
 
 WITH_BOTH = ("test_access", "test_conversations", "test_load", "test_restart")
 
@@ -74,16 +70,8 @@ def site(start: Start) -> Site:
 
 
 @pytest.fixture
-def start_shop(
-    start: Start,
-    tmp_path: Path,
-    tiny_config: Callable[..., ModelConfig],
-    tiny_weights: Callable[[ModelConfig], Weights],
-    tiny_tokenizer: Tokenizer,
-) -> Start:
-    config = replace(tiny_config(), max_positions=512)
-    folder = tmp_path / "shop"
-    save_model(folder, config, tiny_weights(config), tiny_tokenizer, "# tiny\n", "int8")
+def start_shop(start: Start, tmp_path: Path, passage_model: Callable[..., Path]) -> Start:
+    folder = passage_model(tmp_path / "shop", answers=False)
 
     def make(**options: Any) -> Site:
         return start(**{"models": (str(folder),), "kb": tmp_path / "kb", **options})

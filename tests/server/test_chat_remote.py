@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from cli_process import RunCli, assert_refused, lines_of
-from cli_terminal import PROMPT, OpenTerminal
-from server_process import Run
+from cli_terminal import PROMPT, OpenTerminal, Terminal
+from server_process import Process, Run
 from server_site import SHORT, Site, Start, begin, say, shown, texts
 
 from duologue.cli import invoke
@@ -258,16 +258,22 @@ def test_a_terminal_shows_the_reply_and_mistakes_do_not_end_the_chat(
     assert b"Traceback" not in terminal.seen
 
 
-def test_ctrl_c_stops_a_reply_which_the_server_keeps_as_it_was_read(
-    run: Run, open_terminal: OpenTerminal
-) -> None:
+def begun(run: Run, open_terminal: OpenTerminal) -> tuple[Process, Terminal]:
+    """A server, and a terminal on which a long reply to "hello" has begun."""
     server = run(0.05)
     options = ["--max-tokens", "900", "--temperature", "40", "--seed", "1"]
     terminal = open_terminal(["chat", "--url", server.url, *options])
     terminal.expect(PROMPT)
     terminal.type(b"hello\n")
     terminal.expect(b"hello\r\n")
-    terminal.read_more()  # the reply has begun
+    terminal.read_more()
+    return server, terminal
+
+
+def test_ctrl_c_stops_a_reply_which_the_server_keeps_as_it_was_read(
+    run: Run, open_terminal: OpenTerminal
+) -> None:
+    server, terminal = begun(run, open_terminal)
     terminal.type(b"\x03")
     read = terminal.expect(b" [stopped]").decode().replace("\r\n", "\n")
     terminal.expect(PROMPT)
@@ -285,13 +291,7 @@ def test_ctrl_c_stops_a_reply_which_the_server_keeps_as_it_was_read(
 def test_a_server_that_is_killed_in_the_middle_is_told_and_the_chat_goes_on_when_it_is_back(
     run: Run, open_terminal: OpenTerminal
 ) -> None:
-    server = run(0.05)
-    options = ["--max-tokens", "900", "--temperature", "40", "--seed", "1"]
-    terminal = open_terminal(["chat", "--url", server.url, *options])
-    terminal.expect(PROMPT)
-    terminal.type(b"hello\n")
-    terminal.expect(b"hello\r\n")
-    terminal.read_more()
+    server, terminal = begun(run, open_terminal)
     server.end(signal.SIGKILL)
     terminal.expect(b"went away before its answer was whole")
     kept = id_in(terminal.expect(PROMPT).decode())

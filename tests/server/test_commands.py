@@ -12,7 +12,7 @@ from server_site import Site, Start, begin, error_of
 from duologue.apps.assistant import AssistantFiles
 from duologue.cli import invoke, serve
 from duologue.errors import ConfigError, DuologueError, InputError, NotFoundError
-from duologue.server.options import ServeOptions, data_folder, read_options
+from duologue.server.options import ServeOptions, read_options
 from duologue.server.running import listen, open_service
 
 Run = Callable[..., list[str]]
@@ -152,14 +152,6 @@ def test_a_file_that_is_not_there_or_too_large_is_refused(tmp_path: Path) -> Non
     file.write_text("#" * (2**20 + 1))
     with pytest.raises(ConfigError, match="larger than"):
         read_options(file)
-
-
-def test_data_lies_where_the_system_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", "/somewhere")
-    assert data_folder() == Path("/somewhere/duologue")
-    monkeypatch.delenv("XDG_DATA_HOME")
-    monkeypatch.setenv("HOME", "/home/me")
-    assert data_folder() == Path("/home/me/.local/share/duologue")
 
 
 # --- serve ---------------------------------------------------------------------------------------

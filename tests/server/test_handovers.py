@@ -6,12 +6,13 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from http_listener import listening
 from server_site import WAIT_S, Json, Site, Start, begin, error_of, say, shown, streaming, texts
 
 from duologue.storage.database import open_database, sqlite_url
@@ -224,18 +225,8 @@ def receiver(answer: Callable[[int], int]) -> Iterator[tuple[str, list[Json], th
             if status < 500:
                 told.set()
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/hook", got, told
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(Handler) as port:
+        yield f"http://127.0.0.1:{port}/hook", got, told
 
 
 def test_the_webhook_is_told_and_tried_once_more(start_shop: Start) -> None:

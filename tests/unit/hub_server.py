@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from http_listener import listening
 
 LFS = (".safetensors", ".bin", ".model")
 
@@ -100,13 +101,9 @@ def serving() -> Iterator[HubServer]:
     class Bound(_Handler):
         state = hub
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Bound) as server:
-        hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with listening(Bound) as port:
+        hub.endpoint = f"http://127.0.0.1:{port}"
         yield hub
-        server.shutdown()
-        thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -117,9 +114,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer()
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
     def _answer(self) -> None:
         hub, path = self.state, unquote(urlsplit(self.path).path)

@@ -12,27 +12,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from duologue import api
 from duologue.apps.support import KnowledgeBase
-from duologue.checkpoint.store import save_model
 from duologue.storage import knowledge
 from duologue.storage.knowledge import KnowledgeStore
 
 POINTS = ("encoding", "transaction", "committed")
 OLD = {"a.md": "# Shop\n\nWe sell lamps.", "b.txt": "The chrysanthemum is yellow."}
 NEW = {"a.md": "# Shop\n\nWe sell desks.", "c.txt": "The door is green.", "d.txt": "Call us."}
-
-
-def make_model(folder: Path, config: Any, weights: Any, tokenizer: Any, answers: bool) -> Path:
-    """A tiny int8 model with room for passages, which has learnt to answer or not."""
-    tasks = (*config.tasks, "answer") if answers else config.tasks
-    config = replace(config, max_positions=512, tasks=tasks)
-    save_model(folder, config, weights(config), tokenizer, "# tiny\n", "int8")
-    return folder
 
 
 def write_files(folder: Path, files: dict[str, str]) -> None:

@@ -18,11 +18,24 @@ from duologue.text.template import prefix_ids
 from duologue.types import SentenceLabel, Span, Turn
 
 TEXT = "this film was great"
+BY_TEMPERATURE = {"this film was good for me": 0.5, "我不喜欢": 3.0, "Great food!": 8.0}
 
 
 @pytest.fixture(scope="module", params=["transformer", "gru"])
 def model(request: pytest.FixtureRequest, tiny_model_folder: Callable[..., Path]) -> Model:
     return load(tiny_model_folder(request.param), threads=1)
+
+
+@pytest.fixture
+def calibrated_folder(tmp_path: Path, tiny_model_folder: Callable[..., Path]) -> Path:
+    """A model with the temperatures of BY_TEMPERATURE; the last is of no language."""
+    folder = tmp_path / "calibrated"
+    shutil.copytree(tiny_model_folder(), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["calibration"] = {"sentiment": 8.0}
+    config["calibration_by_language"] = {"sentiment": {"en": 0.5, "zh": 3.0}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def test_sentiment_is_the_likelier_of_two_labels(model: Model) -> None:
@@ -155,6 +168,38 @@ def test_a_calibrated_model_is_less_sure_of_the_same_label(
         powers = {name: p ** (1 / temperature) for name, p in before.probabilities.items()}
         expected = {name: power / sum(powers.values()) for name, power in powers.items()}
         assert after.probabilities == pytest.approx(expected, abs=1e-6)
+
+
+def test_each_text_has_the_temperature_of_its_language_alone_and_among_others(
+    calibrated_folder: Path, tiny_model_folder: Callable[..., Path]
+) -> None:
+    plain, calibrated = load(tiny_model_folder(), threads=1), load(calibrated_folder, threads=1)
+    assert plain.fingerprint == calibrated.fingerprint
+    together = calibrated.sentiment_batch(list(BY_TEMPERATURE))
+    whole = calibrated.sentiment("\n".join(BY_TEMPERATURE), sentences=True)
+    turns = [Turn("user", text) for text in BY_TEMPERATURE]
+    curve = calibrated.sentiment_curve(turns)
+    each = zip(BY_TEMPERATURE.items(), together, whole.sentences, curve, strict=True)
+    for (text, temperature), of_many, of_sentence, point in each:
+        before = plain.sentiment(text).probabilities
+        powers = {label: p ** (1 / temperature) for label, p in before.items()}
+        expected = {label: power / sum(powers.values()) for label, power in powers.items()}
+        alone = calibrated.sentiment(text)
+        assert alone.probabilities == pytest.approx(expected, abs=1e-6)
+        assert alone.confidence == max(alone.probabilities.values())
+        for other in (of_many, of_sentence, point):
+            assert other.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
+
+
+def test_a_label_that_is_given_as_text_is_as_sure_as_when_it_was_judged(
+    calibrated_folder: Path,
+) -> None:
+    model = load(calibrated_folder, threads=1)
+    for text in BY_TEMPERATURE:
+        judged = model.sentiment(text)
+        labels = tuple(judged.probabilities)
+        explained = model.explain(text, judged.text, "sentiment", labels=labels)
+        assert explained.confidence == pytest.approx(judged.confidence, abs=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0, -1, float("inf"), float("nan")])

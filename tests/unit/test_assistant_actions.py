@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from fractions import Fraction
@@ -25,23 +25,6 @@ from duologue.apps.assistant.house import House
 from duologue.apps.assistant.spoken import duration, render
 from duologue.errors import ConfigError, DataError, InputError, NotFoundError, StorageError
 from duologue.storage.preferences import MAX_TEXT_CHARS, PersonalStore
-
-
-@pytest.fixture(scope="module")
-def shared(
-    tiny_model_folder: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Home]:
-    home = make_home(api.load(tiny_model_folder(), threads=1), tmp_path_factory.mktemp("home"))
-    yield home
-    home.assistant.close()
-
-
-@pytest.fixture
-def home(shared: Home) -> Home:
-    shared.assistant._states.clear()
-    shared.assistant._store.erase("anna")
-    return shared
-
 
 # --- what rings ----------------------------------------------------------------------------------
 

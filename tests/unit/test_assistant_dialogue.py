@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import date
-from pathlib import Path
 
 import pytest
-from assistant_home import Home, make_home
+from assistant_home import Home
 
-from duologue import api
 from duologue.apps.assistant.dialogue import Dialogue, State, Surroundings
 from duologue.apps.assistant.phrases import correction, hears
 from duologue.errors import InputError
-
-
-@pytest.fixture(scope="module")
-def shared(
-    tiny_model_folder: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Home]:
-    home = make_home(api.load(tiny_model_folder(), threads=1), tmp_path_factory.mktemp("home"))
-    yield home
-    home.assistant.close()
-
-
-@pytest.fixture
-def home(shared: Home) -> Home:
-    """As if nobody had said anything yet."""
-    shared.assistant._states.clear()
-    shared.assistant._store.erase("anna")
-    return shared
-
 
 # --- one text ------------------------------------------------------------------------------------
 

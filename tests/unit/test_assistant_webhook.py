@@ -6,12 +6,13 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 from assistant_home import Home, make_home
+from http_listener import listening
 
 from duologue import api
 from duologue.apps.assistant import AssistantOptions
@@ -60,24 +61,15 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     found = Receiver()
     handler = type("OwnHandler", (Handler,), {"receiver": found})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    found.url = f"http://127.0.0.1:{server.server_port}"
-    yield found
-    found.over.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(handler) as port:
+        found.url = f"http://127.0.0.1:{port}"
+        yield found
+        found.over.set()
 
 
 HOOK = Hook(new_key=lambda: "key-1")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from row_files import write_rows
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -45,9 +44,7 @@ def test_it_runs_on_a_tiny_set_and_writes_nothing_when_quick(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "intent").mkdir()
-    with gzip.open(tmp_path / "intent" / "snips.jsonl.gz", "wt", encoding="utf-8") as file:
-        file.writelines(json.dumps(item) + "\n" for item in ROWS)
+    write_rows(tmp_path / "intent" / "snips.jsonl.gz", ROWS)
     monkeypatch.setattr(benchmark, "write", lambda *_: pytest.fail("--quick writes nothing"))
     arguments = ["assistant.py", "--data", str(tmp_path), "--sets", "snips", "--examples", "2"]
     arguments += ["--quick", "--model", str(tiny_model_folder())]

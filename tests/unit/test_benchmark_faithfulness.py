@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import json
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from row_files import write_rows
 
 from duologue.checkpoint.store import save_model
 
@@ -23,12 +23,6 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 def faithfulness(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(FOLDER))
     return importlib.import_module("faithfulness")
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with gzip.open(path, "wt", encoding="utf-8") as file:
-        file.writelines(json.dumps({"split": "test", **row}) + "\n" for row in rows)
 
 
 @pytest.fixture
@@ -53,7 +47,7 @@ def data(tmp_path: Path, faithfulness: Any) -> Path:
             },
             "sentiment": {"text": text},
         }[kind.task]
-        write_rows(folder / f"{kind.path}.jsonl.gz", [row, row])
+        write_rows(folder / f"{kind.path}.jsonl.gz", [{"split": "test", **row}] * 2)
     return folder
 
 

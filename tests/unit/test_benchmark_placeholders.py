@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from row_files import write_rows
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -23,7 +22,6 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def data(tmp_path: Path, script: Any) -> Path:
-    (tmp_path / "mt").mkdir()
     for other, names in script.SETS.items():
         name = "汤姆" if other == "zh" else "Tom"
         rows = [
@@ -33,11 +31,10 @@ def data(tmp_path: Path, script: Any) -> Path:
             {"source": "room 17 please", "target": "17 you"},
         ]
         for file in names:
-            with gzip.open(tmp_path / "mt" / f"{file}.jsonl.gz", "wt", encoding="utf-8") as out:
-                for row in rows:
-                    languages = {"src_lang": "en", "tgt_lang": other, "split": "test"}
-                    out.write(json.dumps({**row, **languages}) + "\n")
-                out.write(json.dumps({**rows[0], **languages, "split": "train"}) + "\n")
+            more = {"src_lang": "en", "tgt_lang": other, "split": "test"}
+            whole = [{**row, **more} for row in rows]
+            whole.append({**whole[0], "split": "train"})
+            write_rows(tmp_path / "mt" / f"{file}.jsonl.gz", whole)
     return tmp_path
 
 

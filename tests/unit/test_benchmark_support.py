@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support_bases import make_model
+from row_files import write_rows
 
 from duologue.apps.support.answer import Candidate
 from duologue.apps.support.confidence import Signs
@@ -24,12 +22,6 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 def support(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(FOLDER))
     return importlib.import_module("support")
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with gzip.open(path, "wt", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 @pytest.fixture
@@ -55,14 +47,9 @@ def data(tmp_path: Path, support: Any) -> Path:
 
 @pytest.fixture(params=[True, False], ids=["answers", "extractive"])
 def model(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    tiny_config: Callable[..., Any],
-    tiny_weights: Any,
-    tiny_tokenizer: Any,
+    request: pytest.FixtureRequest, tmp_path: Path, passage_model: Callable[..., Path]
 ) -> Path:
-    config = tiny_config()
-    return make_model(tmp_path / "model", config, tiny_weights, tiny_tokenizer, request.param)
+    return passage_model(tmp_path / "model", request.param)
 
 
 @pytest.mark.parametrize("option", ["--quick", "--fit", "--cost"])

@@ -9,13 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duologue.errors import InputError
+from duologue.config import ModelConfig, from_dict, replace
+from duologue.errors import ConfigError, InputError
 from duologue.evaluation.calibration import (
+    LEAST_ROWS,
     MOST_TEMPERATURE,
+    Temperatures,
+    calibrated,
     calibration_error,
     fit_temperature,
+    fit_temperatures,
+    label_error,
+    language_of,
     mean_loss,
     reliability,
+    temperatures_of,
     tempered,
 )
 
@@ -70,12 +78,76 @@ def test_what_is_always_wrong_becomes_as_unsure_as_may_be() -> None:
 def test_the_fitted_temperature_makes_the_calibration_error_small() -> None:
     probabilities, expected = made(3.0)
 
-    def error(found: np.ndarray) -> float:
-        is_right = (found.argmax(axis=1) == np.array(expected)).tolist()
-        return calibration_error(found.max(axis=1).tolist(), is_right)
+    assert label_error(probabilities, expected) > 0.15
+    better = tempered(probabilities, fit_temperature(probabilities, expected))
+    assert label_error(better, expected) < 0.02
 
-    assert error(probabilities) > 0.15
-    assert error(tempered(probabilities, fit_temperature(probabilities, expected))) < 0.02
+
+# --- languages -----------------------------------------------------------------------------------
+
+TEXTS = {"en": "this was good for me", "zh": "很好", "de": "das war nicht schön", None: "Lovely"}
+
+
+def test_each_language_with_enough_rows_gets_the_temperature_it_was_made_with() -> None:
+    parts = {"en": made(0.8, 4000), "zh": made(1.6, 4000), "de": made(3.0, LEAST_ROWS - 1)}
+    parts[None] = made(1.0, LEAST_ROWS)
+    probabilities = np.concatenate([found for found, _ in parts.values()])
+    expected = [label for _, labels in parts.values() for label in labels]
+    texts = [TEXTS[language] for language, (_, labels) in parts.items() for _ in labels]
+    found = fit_temperatures(probabilities, expected, texts)
+    assert found.common == pytest.approx(fit_temperature(probabilities, expected), abs=1e-4)
+    assert set(found.by_language) == {"en", "zh"}
+    assert found.of("en") == pytest.approx(0.8, rel=0.05)
+    assert found.of("zh") == pytest.approx(1.6, rel=0.05)
+    assert found.of("de") == found.of(None) == found.common
+    applied = found.applied(probabilities, texts)
+    assert mean_loss(applied, expected) < mean_loss(probabilities, expected, found.common)
+    assert label_error(applied, expected) < label_error(tempered(probabilities, 1.2), expected)
+
+
+def test_one_row_more_is_enough_for_a_temperature_of_its_own() -> None:
+    probabilities, expected = made(2.0, LEAST_ROWS)
+    found = fit_temperatures(probabilities, expected, [TEXTS["de"]] * LEAST_ROWS)
+    assert found.by_language == {"de": found.common}
+
+
+def test_each_row_is_at_the_temperature_of_its_text() -> None:
+    probabilities = np.array([[0.9, 0.1]] * 4)
+    found = Temperatures(2.0, {"en": 1.0, "zh": 4.0}).applied(probabilities, list(TEXTS.values()))
+    for row, temperature in zip(found, (1, 4, 2, 2), strict=True):
+        assert row.tolist() == tempered(probabilities[0], temperature).tolist()
+
+
+def test_the_beginning_of_a_text_tells_its_language() -> None:
+    assert language_of(" " * 5000 + "这家店很好" * 2000 + "this was good for me " * 2000) == "zh"
+
+
+def test_a_configuration_keeps_temperatures_and_those_before_make_way() -> None:
+    plain = ModelConfig(vocab_size=8)
+    assert temperatures_of(plain, "shop") == Temperatures(1.0)
+    first = calibrated(plain, "shop", Temperatures(1.5, {"en": 0.9}))
+    first = calibrated(first, "film", Temperatures(3.0, {"zh": 2.0}))
+    assert temperatures_of(first, "shop") == Temperatures(1.5, {"en": 0.9})
+    second = calibrated(first, "shop", Temperatures(1.2))
+    assert temperatures_of(second, "shop") == Temperatures(1.2)
+    assert second.calibration_by_language == {"film": {"zh": 2.0}}
+
+
+def test_a_calibration_without_languages_is_read_as_before() -> None:
+    config = from_dict(ModelConfig, {"vocab_size": 8, "calibration": {"shop": 1.4}}, "x")
+    assert temperatures_of(config, "shop") == Temperatures(1.4)
+
+
+def test_temperatures_of_languages_that_cannot_be_are_refused() -> None:
+    config = ModelConfig(vocab_size=8, calibration={"shop": 1.4})
+    for value in (0, -1, math.inf, math.nan):
+        with pytest.raises(ConfigError, match="must be positive"):
+            replace(config, calibration_by_language={"shop": {"en": value}})
+    with pytest.raises(ConfigError, match="names film, which calibration does not"):
+        replace(config, calibration_by_language={"film": {"en": 1.0}})
+
+
+# --- errors --------------------------------------------------------------------------------------
 
 
 def test_the_calibration_error_weighs_bins_by_what_is_in_them() -> None:
@@ -84,6 +156,12 @@ def test_the_calibration_error_weighs_bins_by_what_is_in_them() -> None:
     # 10 bins: three of accuracy 2/3 at 0.95, one of accuracy 0 at 0.55
     expected = 3 / 4 * (0.95 - 2 / 3) + 1 / 4 * 0.55
     assert calibration_error(confidences, is_right, 10) == pytest.approx(expected)
+
+
+def test_the_error_of_labels_is_that_of_the_likeliest() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    expected = calibration_error([0.9, 0.8, 0.6], [True, False, True])
+    assert label_error(probabilities, [0, 0, 0]) == pytest.approx(expected)
 
 
 def test_bins_hold_their_upper_edge_and_the_first_holds_zero() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -365,6 +366,17 @@ def test_a_save_that_fails_leaves_the_old_one(
         talk.save(tmp_path)
     talk.load(tmp_path)
     assert snapshot(talk) == before
+
+
+def test_a_saved_memory_is_on_the_disk_before_the_file_that_names_it(
+    talk: Conversation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    talk.say("hello", SHORT)
+    talk.save(tmp_path)
+    (memory,) = tmp_path.glob("memory-*")
+    assert synced == [memory.stat().st_ino, (tmp_path / "conversation.json").stat().st_ino]
 
 
 def test_a_save_into_a_file_is_refused(talk: Conversation, tmp_path: Path) -> None:

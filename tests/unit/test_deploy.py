@@ -8,14 +8,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from http_listener import listening
 
 from duologue.server.options import ServeOptions, read_options
 from duologue.server.security import is_loopback
@@ -116,22 +116,11 @@ def answering(status: int | None) -> Iterator[int]:
             self.send_response(status or 500 if self.path == "/health/ready" else 404)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    if status is None:
-        server.server_close()
-        yield server.server_port
-        return
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(Handler) as port:
+        if status is not None:
+            yield port
+            return
+    yield port
 
 
 def settings() -> dict[str, str]:

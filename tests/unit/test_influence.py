@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cli_process import RunCli
-from support_bases import make_model, opened, write_files
+from support_bases import opened, write_files
 
 from duologue import ErasureOptions
 from duologue.api import Model, load
@@ -157,14 +157,10 @@ QUESTION = "Can I return a lamp?"
 
 
 @pytest.fixture
-def base(
-    tmp_path: Path, tiny_config: Any, tiny_weights: Any, tiny_tokenizer: Any
-) -> Callable[[bool], KnowledgeBase]:
+def base(tmp_path: Path, passage_model: Callable[..., Path]) -> Callable[[bool], KnowledgeBase]:
     def make(answers: bool) -> KnowledgeBase:
         write_files(tmp_path / "documents", FILES)
-        folder = make_model(
-            tmp_path / "model", tiny_config(), tiny_weights, tiny_tokenizer, answers
-        )
+        folder = passage_model(tmp_path / "model", answers)
         made = opened(tmp_path / "base", load(folder, threads=1))
         made.add([tmp_path / "documents"])
         return made

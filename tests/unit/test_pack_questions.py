@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from row_files import write_rows
 
 SCRIPT = Path(__file__).parents[2] / "recipes" / "pack_questions.py"
 SETS = ("squad_subset", "drcd", "cmrc2018", "policyqa", "subjqa")
@@ -29,14 +30,10 @@ def paragraph(number: int, split: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     root = tmp_path_factory.mktemp("packed")
-    (root / "qa").mkdir()
+    splits = ["test", "valid", *["train"] * 10, "valid"]
+    given = [row for number, split in enumerate(splits) for row in paragraph(number, split)]
     for name in SETS:
-        with gzip.open(root / "qa" / f"{name}.jsonl.gz", "wt", encoding="utf-8") as lines:
-            for number in range(12):
-                split = ("test", "valid")[number] if number < 2 else "train"
-                lines.writelines(json.dumps(row) + "\n" for row in paragraph(number, split))
-            for row in paragraph(12, "valid"):
-                lines.write(json.dumps(row) + "\n")
+        write_rows(root / "qa" / f"{name}.jsonl.gz", given)
     command = [sys.executable, str(SCRIPT), str(root), str(root / "out"), "--variants", "3"]
     subprocess.run(command, check=True, capture_output=True)
     rows = {}

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support_bases import make_model, opened, write_files
+from support_bases import opened, write_files
 
 from duologue import api
 from duologue.apps.support import KnowledgeBase, hand_over
 from duologue.apps.support.answer import DECLINED, consider
 from duologue.apps.support.confidence import Calibration, Signs
-from duologue.config import ModelConfig
 from duologue.errors import InputError
-from duologue.text.tokenizer import Tokenizer
 from duologue.types import Options
 
 FILES = {
@@ -30,17 +27,13 @@ QUESTION = "Can I return a lamp after twenty days?"
 
 @pytest.fixture(scope="module")
 def make(
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_config: Callable[..., ModelConfig],
-    tiny_weights: Any,
-    tiny_tokenizer: Tokenizer,
+    tmp_path_factory: pytest.TempPathFactory, passage_model: Callable[..., Path]
 ) -> Callable[[bool], KnowledgeBase]:
     root = tmp_path_factory.mktemp("support")
     write_files(root / "documents", FILES)
 
     def base(answers: bool) -> KnowledgeBase:
-        folder = root / f"model-{answers}"
-        make_model(folder, tiny_config(), tiny_weights, tiny_tokenizer, answers)
+        folder = passage_model(root / f"model-{answers}", answers)
         made = opened(root / f"base-{answers}", api.load(folder, threads=1))
         made.add([root / "documents"])
         return made

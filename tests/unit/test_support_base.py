@@ -9,11 +9,10 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from support_bases import NEW, OLD, POINTS, make_model, opened, texts, write_files
+from support_bases import NEW, OLD, POINTS, opened, texts, write_files
 
 from duologue import api
 from duologue.apps.support import KnowledgeBase
@@ -21,11 +20,9 @@ from duologue.apps.support import base as base_module
 from duologue.apps.support.base import Failure
 from duologue.apps.support.memories import Floats, joined
 from duologue.apps.support.passages import Passage
-from duologue.config import ModelConfig
 from duologue.engine.memory import Memory
 from duologue.errors import ConfigError, InputError, NotFoundError
 from duologue.storage.knowledge import KnowledgeStore
-from duologue.text.tokenizer import Tokenizer
 from duologue.types import Precision
 
 HELPER = Path(__file__).with_name("support_bases.py")
@@ -33,13 +30,9 @@ HELPER = Path(__file__).with_name("support_bases.py")
 
 @pytest.fixture(scope="module")
 def model_folder(
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_config: Callable[..., ModelConfig],
-    tiny_weights: Any,
-    tiny_tokenizer: Tokenizer,
+    tmp_path_factory: pytest.TempPathFactory, passage_model: Callable[..., Path]
 ) -> Path:
-    folder = tmp_path_factory.mktemp("answers")
-    return make_model(folder, tiny_config(), tiny_weights, tiny_tokenizer, answers=True)
+    return passage_model(tmp_path_factory.mktemp("answers"))
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +171,7 @@ def test_files_that_cannot_be_read_are_told_and_the_others_go_on(
     changes = base.refresh()
     assert names(changes.added) == ["good.txt"]
     assert [(Path(f.path).name, f.problem) for f in changes.failed] == [
-        ("a.md", "binary, not text"),
+        ("a.md", "line 1: binary, not text: it has zero bytes"),
         ("bad.txt", "line 1: not UTF-8; save it as UTF-8 first"),
         ("empty.md", "holds no text"),
     ]
@@ -234,15 +227,9 @@ def test_a_passage_from_disk_is_what_was_encoded_but_for_rounding(base: Knowledg
 @pytest.mark.parametrize("cell", ["transformer", "gru"])
 @pytest.mark.parametrize("precision", ["f32", "int8"])
 def test_memories_of_every_cell_and_precision_come_back(
-    tmp_path: Path,
-    tiny_config: Callable[..., ModelConfig],
-    tiny_weights: Any,
-    tiny_tokenizer: Tokenizer,
-    cell: str,
-    precision: Precision,
+    tmp_path: Path, passage_model: Callable[..., Path], cell: str, precision: Precision
 ) -> None:
-    folder = tmp_path / "model"
-    make_model(folder, tiny_config(cell), tiny_weights, tiny_tokenizer, answers=True)
+    folder = passage_model(tmp_path / "model", cell=cell)
     base = opened(tmp_path / "base", api.load(folder, precision=precision, threads=1))
     first = base.encoder.passage(Passage("Shop", "We sell lamps."))
     again = base.encoder.passage(Passage("Shop", "We sell lamps."))
@@ -297,9 +284,9 @@ def test_a_damaged_memory_is_encoded_again(base: KnowledgeBase) -> None:
 
 
 def test_another_model_reads_everything_again(
-    base: KnowledgeBase, tmp_path: Path, tiny_config: Any, tiny_weights: Any, tiny_tokenizer: Any
+    base: KnowledgeBase, tmp_path: Path, passage_model: Callable[..., Path]
 ) -> None:
-    folder = make_model(tmp_path / "m", tiny_config(), tiny_weights, tiny_tokenizer, answers=False)
+    folder = passage_model(tmp_path / "m", answers=False)
     other = opened(base.store.folder, folder)
     assert other.search("Where are lamps?")[0].passage.text == "We sell lamps."  # by its words
     changes = other.refresh()

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from duologue.apps.support import markup, readers
+from duologue.apps.documents import archive
+from duologue.apps.support import readers
 from duologue.apps.support.outline import Section
 from duologue.apps.support.readers import find_files, read_file
 from duologue.errors import ConfigError, DataError
@@ -171,10 +172,14 @@ ENTITIES = '<!DOCTYPE d [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>'
         ("faq.csv", b"what,why\na,b\n", "line 1: one column called 'question' is needed"),
         ("faq.csv", b"question,answer\nWhen?,\n", "line 2: a question or its answer is missing"),
         ("faq.csv", b'question,answer\nWhen?,"now\n', "not a CSV row"),
-        ("a.docx", b"PK nothing", "damaged, or no .docx file"),
-        ("a.docx", docx("<w:document"), "damaged: word/document.xml"),
-        ("a.docx", docx(f"{ENTITIES}<d>&b;</d>"), "declares entities"),
-        ("a.docx", docx(ENTITIES + "<d/>").replace(b"word/document", b"word/documemt"), "damaged"),
+        ("a.docx", b"PK nothing", "no zip archive"),
+        ("a.docx", docx("<w:document"), "word/document.xml in it is damaged"),
+        ("a.docx", docx(f"{ENTITIES}<d>&b;</d>"), "declares a document type"),
+        (
+            "a.docx",
+            docx(ENTITIES + "<d/>").replace(b"word/document", b"word/documemt"),
+            "no Word document",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_told_with_the_file(name: str, data: bytes, problem: str) -> None:
@@ -223,10 +228,10 @@ def test_sizes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "MAX_TEXT_CHARS", 10)
     with pytest.raises(DataError, match="more than 10 characters"):
         read_file(Path("a.txt"), b"x" * 11)
-    monkeypatch.setattr(markup, "MAX_UNPACKED_BYTES", 1000)
+    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 1000)
     bomb = docx(f"<w:document {W}>{' ' * 10**6}</w:document>")
     assert len(bomb) < 2000
-    with pytest.raises(DataError, match="unpacks to more than 1,000 bytes"):
+    with pytest.raises(DataError, match="at most 1,000 are read"):
         read_file(Path("a.docx"), bomb)
 
 

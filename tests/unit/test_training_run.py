@@ -114,10 +114,14 @@ def test_labels_of_ones_own_are_chosen_by_the_name_of_their_file(
     assert set(result.probabilities) == {"good", "bad"}
     with pytest.raises(InputError, match="unknown label set 'moods'; there are sentiment, senti"):
         model.sentiment("one two three", label_set="moods")
-    calibrated = replace(model.config, calibration={"toy": 2.0})
+    by_language = {"toy": {"en": 3.0}}
+    calibrated = replace(
+        model.config, calibration={"toy": 2.0}, calibration_by_language=by_language
+    )
     (folder / "config.json").write_text(json.dumps(to_dict(calibrated)), encoding="utf-8")
     trainer.train(make_recipe("later", model={}, init=folder))
-    assert load_config(Path(first.output).with_name("later") / "model").calibration == {}
+    later = load_config(Path(first.output).with_name("later") / "model")
+    assert later.calibration == later.calibration_by_language == {}
 
 
 def test_a_run_leaves_a_model_metrics_and_plots(make_recipe: Callable[..., Recipe]) -> None:

@@ -23,7 +23,7 @@ from duologue.apps.batch import (
     score_ask,
     scores_of,
 )
-from duologue.apps.translate import coverage, repair, translation
+from duologue.apps.translate import TranslateOptions, coverage, repair, translation
 from duologue.apps.translate.coverage import Comparison, Report, plain_report
 from duologue.apps.translate.pieces import clauses, num_words, sentences, starts
 from duologue.apps.translate.repair import Draft, Task, drafted, repaired, reported
@@ -460,7 +460,8 @@ def test_spans_are_offsets_into_the_whole_texts(
 
 
 def test_without_the_check_there_is_one_round_and_no_finding(model: Model) -> None:
-    plan = translation(model._runtime, ["hello. what time?"], "zh", options=GREEDY, check=False)
+    how = TranslateOptions("zh", options=GREEDY, check=False)
+    plan = translation(model._runtime, ["hello. what time?"], how)
     asked = advance(plan)
     assert not isinstance(asked, Ended)
     assert not asked[0].record_attention

@@ -59,7 +59,7 @@ def test_files_are_utf_8_or_utf_16(tmp_path: Path, encoding: str) -> None:
         ('a,b\n"c,d\n', None, "no CSV"),
         ("", None, "no terms"),
         ("source,target\n", None, "no terms"),
-        (b"a,b\nZug,\xfc\n", 2, "neither UTF-8 nor UTF-16"),
+        (b"a,b\nZug,\xfc\n", 2, "not UTF-8; save it"),
         (b"a,b\0\n", 1, "zero bytes"),
         ("a," + "b" * 201, None, "more than 200 characters"),
         (b"a,b\n" * (MAX_FILE_BYTES // 4 + 1), None, "larger than"),

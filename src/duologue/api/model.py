@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from duologue.apps import curve, generate, influence, intent, sentiment, summarize, translate
 from duologue.apps.curve import CurvePoint
-from duologue.apps.translate import Glossary
+from duologue.apps.translate import Glossary, TranslateOptions
 from duologue.config import ModelConfig
 from duologue.conversation import Conversation
 from duologue.engine.engine import Constraints
@@ -92,11 +92,12 @@ class Model:
     ) -> Result:
         """Translate a text of any length, line by line; see apps.translate.
 
-        to       language code; None where the model has but one target
-        from_    language code; needed if the model has to be told what it reads, else checked
-        options  None: options("translate")
-        check    look for what is missing or too much, and decode such pieces again
-        glossary terms that are to come out as told; see duologue.Glossary
+        to        language code; None where the model has but one target
+        from_     language code, or "auto" to guess; needed if the model has to be told what it
+                  reads, else checked
+        options   None: options("translate")
+        check     look for what is missing or too much, and decode such pieces again
+        glossary  terms that are to come out as told; see duologue.Glossary
         """
         return self.translate_batch([text], to, from_, options, check, glossary)[0]
 
@@ -110,7 +111,8 @@ class Model:
         glossary: Glossary | None = None,
     ) -> list[Result]:
         """Translate many texts together, which is faster than one by one; results in order."""
-        return translate.translate_batch(self._runtime, texts, to, from_, options, check, glossary)
+        how = TranslateOptions(to, from_, options, check, glossary)
+        return translate.translate_batch(self._runtime, texts, how)
 
     def check_translation(
         self, source: str, translation: str, to: str, from_: str | None = None
@@ -139,7 +141,7 @@ class Model:
         """
         from duologue.apps.documents import translating as documents  # here: few need it
 
-        how = documents.DocumentOptions(to, from_, format, **settings)
+        how = documents.DocumentOptions(to, from_, format=format, **settings)
         return documents.translate_document(self._runtime, source, how, on_progress)
 
     def summarize(self, text: str, options: Options | None = None) -> Result:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from duologue.apps.labels import Choice, probabilities_of
+from duologue.apps.sentiment import choice
 from duologue.apps.translate.pieces import sentences
 from duologue.engine.memory import Memory
 from duologue.engine.scoring import scoring
@@ -190,7 +192,7 @@ def _label(
     runtime: Runtime, text: str, result: Result, asked: Asked, options: ErasureOptions
 ) -> Pieces:
     """The influence on a label."""
-    labels = asked.labels or ()
+    labels = tuple(asked.labels or ())
     if result.text not in labels:
         raise InputError(f"{result.text!r} is none of the labels {', '.join(labels)}")
     if len(labels) < 2:
@@ -203,7 +205,9 @@ def _label(
     effects = yield from erasing(context, score, runtime.tokenizer, options)
     lead = len(text) - len(text.lstrip())
     if not result.confidence:
-        result = replace(result, confidence=math.exp(effects.base))
+        sure = choice(runtime, labels) if asked.task == "sentiment" else Choice(asked.task, labels)
+        found = probabilities_of(runtime, text, reading.memory, sure)
+        result = replace(result, confidence=found[result.text])
     return replace(result, influence=shifted(influence(effects, [reading.source]), lead))
 
 

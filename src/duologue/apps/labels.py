@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from duologue.engine.memory import Memory
 from duologue.engine.search import Finished, Prompt
 from duologue.engine.trie import score_labels_batch
 from duologue.errors import EngineError, InputError
-from duologue.evaluation.calibration import tempered
+from duologue.evaluation.calibration import Temperatures, temperatures_of
 from duologue.explain import evidence, shifted
 from duologue.explain.erasure import finished
 from duologue.runtime import Reading, Runtime, check_text
@@ -34,14 +34,14 @@ _ONE_TOKEN = Options(max_tokens=1)
 class Choice:
     """What there is to choose from.
 
-    task         what of a text the labels tell: sentiment, intent
-    labels       at least two different ones; `_` reads as a blank
-    temperature  of their probabilities; see evaluation.calibration
+    task          what of a text the labels tell: sentiment, intent
+    labels        at least two different ones; `_` reads as a blank
+    temperatures  of their probabilities; see evaluation.calibration
     """
 
     task: str
     labels: tuple[str, ...]
-    temperature: float = 1.0
+    temperatures: Temperatures = field(default_factory=Temperatures)
 
 
 def classify_batch(
@@ -92,9 +92,11 @@ def reading(runtime: Runtime, text: str, task: str) -> Generator[None, None, Rea
         yield
 
 
-def probabilities_of(runtime: Runtime, memory: Memory, choice: Choice) -> dict[str, float]:
+def probabilities_of(
+    runtime: Runtime, text: str, memory: Memory, choice: Choice
+) -> dict[str, float]:
     """The labels of a text that is encoded already, likeliest first; raises as classify_batch."""
-    scores = _scores(runtime, [memory], choice, _label_ids(runtime, choice.labels))[0]
+    scores = _scores(runtime, [text], [memory], choice, _label_ids(runtime, choice.labels))[0]
     found = zip(choice.labels, scores.tolist(), strict=True)
     return dict(sorted(found, key=lambda item: -item[1]))
 
@@ -105,7 +107,7 @@ def choices_of(runtime: Runtime, task: str, name: str) -> Choice:
     if name not in sets:
         known = ", ".join(sorted(sets)) or "none"
         raise InputError(f"unknown label set {name!r}; this model knows {known}")
-    return Choice(task, sets[name], runtime.config.calibration.get(name, 1.0))
+    return Choice(task, sets[name], temperatures_of(runtime.config, name))
 
 
 def _chosen(
@@ -118,7 +120,7 @@ def _chosen(
 ) -> list[Result]:
     before = time.perf_counter()
     memories = [reading.memory for reading in readings]
-    scores = _scores(runtime, memories, choice, label_ids)
+    scores = _scores(runtime, texts, memories, choice, label_ids)
     looks = _looks(runtime, memories, choice.task) if has_evidence else [None] * len(texts)
     decode_ms = 1000 * (time.perf_counter() - before) / len(texts)
     results = []
@@ -143,12 +145,16 @@ def _chosen(
 
 
 def _scores(
-    runtime: Runtime, memories: Sequence[Memory], choice: Choice, label_ids: list[list[int]]
+    runtime: Runtime,
+    texts: Sequence[str],
+    memories: Sequence[Memory],
+    choice: Choice,
+    label_ids: list[list[int]],
 ) -> npt.NDArray[np.float64]:
-    """[num_memories, num_labels]; rows sum to 1."""
+    """[num_texts, num_labels], calibrated; rows sum to 1."""
     prefix, eos_id = runtime.template.prefix(choice.task).ids, runtime.tokenizer.eos_id
     found = score_labels_batch(runtime.forward, memories, prefix, label_ids, eos_id)
-    return tempered(found, choice.temperature)
+    return choice.temperatures.applied(found, texts)
 
 
 def _looks(runtime: Runtime, memories: Sequence[Memory], task: str) -> list[Finished]:

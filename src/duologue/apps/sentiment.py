@@ -21,6 +21,7 @@ from duologue.apps.translate.pieces import sentences as sentences_of
 from duologue.apps.translate.repair import total
 from duologue.config import ModelConfig
 from duologue.errors import InputError
+from duologue.evaluation.calibration import Temperatures, temperatures_of
 from duologue.explain.erasure import finished
 from duologue.runtime import Runtime
 from duologue.types import Result, SentenceLabel, Span
@@ -58,7 +59,8 @@ def choice(
         for one in ([] if name is None else [name]) + list(LABEL_SETS)
         if one in config.calibration and set(labels_of(config, one)) == set(labels)
     ]
-    return Choice("sentiment", tuple(labels), config.calibration[fitting[0]] if fitting else 1.0)
+    temperatures = temperatures_of(config, fitting[0]) if fitting else Temperatures()
+    return Choice("sentiment", tuple(labels), temperatures)
 
 
 def labels_of(config: ModelConfig, name: str) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ import safetensors
 
 from duologue.checkpoint.tensors import listed
 from duologue.errors import CheckpointError
+from duologue.files import sync
 
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 ADVICE = "generation_config.json"
@@ -58,7 +59,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
             yield fresh
             shutil.copymode(fresh / CONFIG, fresh / TENSORS)  # safetensors makes it private
             for path in (*fresh.iterdir(), fresh):
-                _sync(path)
+                sync(path)
             _swap(fresh, folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -78,7 +79,7 @@ def _swap(fresh: Path, folder: Path) -> None:
             os.replace(old, folder)
             raise
         shutil.rmtree(old, ignore_errors=True)
-    _sync(folder.parent)
+    sync(folder.parent)
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -118,14 +119,6 @@ def _write_errors(folder: Path) -> Iterator[None]:
         raise CheckpointError(
             f"{folder}: the model could not be written: {problem}; nothing was changed"
         ) from None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def to_json(values: dict[str, Any]) -> str:

@@ -48,6 +48,7 @@ _NO_FUNCTION = (
     "tasks",
     "label_sets",
     "calibration",
+    "calibration_by_language",
     "license",
     "generation",
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,9 +22,27 @@ from duologue.errors import InputError
 
 if TYPE_CHECKING:
     from duologue.apps.labels import Choice
-    from duologue.evaluation.calibration import Floats
+    from duologue.evaluation.calibration import Floats, Temperatures
     from duologue.evaluation.cases import Case
     from duologue.runtime import Runtime
+
+ALL, UNKNOWN = "all", "unknown"  # in place of a language
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well temperatures fit the rows of a language.
+
+    language     its code, ALL, or UNKNOWN: it cannot be told
+    temperature  that rows in it get; of ALL: the one that other languages get
+    error_before, error_after  the calibration error; of ALL each row is at its own temperature
+    """
+
+    language: str
+    rows: int
+    temperature: float
+    error_before: float
+    error_after: float
 
 
 def calibrate(
@@ -46,13 +67,15 @@ def calibrate(
     ] = "valid",
     precision: PrecisionOption = "int8",
     threads: ThreadsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
 ) -> None:
     """Make the probabilities of a label set mean what they say.
 
-    Fits one temperature to rows whose labels are known (Guo et al. 2017), and writes the model
-    with it; the weights and the likeliest labels stay what they are. What the rows of --data are
-    about is what the probabilities will be right for. Training forgets it: calibrate last.
-    FOLDER may be the model itself; it is then replaced, in one step.
+    Fits a temperature to rows whose labels are known (Guo et al. 2017), and another one to those of
+    each language with at least 400 rows, and writes the model with them; the weights and the
+    likeliest labels stay what they are. What the rows of --data are about is what the probabilities
+    will be right for. Training forgets it: calibrate last. FOLDER may be the model itself; it is
+    then replaced, in one step.
 
     \b
     Examples:
@@ -60,29 +83,68 @@ def calibrate(
       duologue calibrate --model mine --label-set banking77 --data banking77.jsonl.gz -o mine
     """
     from duologue.api import model_folder
-    from duologue.checkpoint.store import load_model, open_model, read_card, save_model
-    from duologue.config import replace
-    from duologue.evaluation.calibration import calibration_error, fit_temperature, tempered
+    from duologue.checkpoint.store import load_model
+    from duologue.evaluation.calibration import fit_temperatures
     from duologue.runtime import Runtime
 
     folder = model_folder(model)
     runtime = Runtime(load_model(folder, precision, is_lazy=True), capped(threads))
     show_license(model, runtime.config)
     choice, cases = _read(runtime, data, split, label_set)
-    probabilities, expected = _judged(runtime, choice, cases)
-    temperature = round(fit_temperature(probabilities, expected), 4)
+    texts, expected = [case.segments[0].text for case, _ in cases], [place for _, place in cases]
+    probabilities = _judged(runtime, choice, texts)
+    fitted = fit_temperatures(probabilities, expected, texts)
+    store(folder, {label_set: fitted}, output)
+    _show(label_set, list(_fits(fitted, probabilities, expected, texts)), as_json)
+
+
+def store(folder: Path, fitted: Mapping[str, Temperatures], output: Path) -> None:
+    """Write the model of a folder with temperatures of label sets; see save_model."""
+    from duologue.checkpoint.store import load_model, open_model, read_card, save_model
+    from duologue.evaluation.calibration import calibrated
+
     stored = open_model(folder).precision
     loaded = load_model(folder, stored)
-    config = replace(
-        loaded.config, calibration={**loaded.config.calibration, label_set: temperature}
-    )
+    config = loaded.config
+    for label_set, temperatures in fitted.items():
+        config = calibrated(config, label_set, temperatures)
     save_model(output, config, loaded.weights, loaded.tokenizer, read_card(folder), stored)
-    errors = []
-    for found in (probabilities, tempered(probabilities, temperature)):
-        is_right = (found.argmax(axis=1) == expected).tolist()
-        errors.append(calibration_error(found.max(axis=1).tolist(), is_right))
-    print(f"{label_set}: temperature {temperature}, fitted to {len(expected):,} rows")
-    print(f"calibration error on them: {errors[0]:.3f} before, {errors[1]:.3f} now")
+
+
+def _fits(
+    fitted: Temperatures, probabilities: Floats, expected: Sequence[int], texts: Sequence[str]
+) -> Iterator[Fit]:
+    """Of all rows, then of those of each language, most rows first."""
+    import numpy as np
+
+    from duologue.evaluation.calibration import label_error, language_of
+
+    languages = [language_of(text) for text in texts]
+    right, after = np.array(expected), fitted.applied(probabilities, texts)
+
+    def fit(name: str, rows: Sequence[bool], temperature: float) -> Fit:
+        chosen = np.array(rows)
+        labels = right[chosen].tolist()
+        errors = (label_error(found[chosen], labels) for found in (probabilities, after))
+        return Fit(name, len(labels), temperature, *errors)
+
+    yield fit(ALL, [True] * len(texts), fitted.common)
+    for language, _ in Counter(languages).most_common():
+        rows = [one == language for one in languages]
+        yield fit(language or UNKNOWN, rows, fitted.of(language))
+
+
+def _show(label_set: str, fits: Sequence[Fit], as_json: bool) -> None:
+    if as_json:
+        import json
+
+        print(json.dumps({"label_set": label_set, "fits": [asdict(one) for one in fits]}))
+        return
+    print(f"{label_set}: calibration error of {fits[0].rows:,} rows")
+    print(f"{'language':8} {'rows':>8} {'temperature':>12} {'before':>7} {'now':>7}")
+    for one in fits:
+        errors = f"{one.error_before:7.3f} {one.error_after:7.3f}"
+        print(f"{one.language:8} {one.rows:8,} {one.temperature:12.4f} {errors}")
 
 
 def _read(
@@ -97,6 +159,7 @@ def _read(
 
     from duologue.apps import sentiment
     from duologue.apps.labels import choices_of
+    from duologue.evaluation.calibration import Temperatures
     from duologue.evaluation.cases import Selection, read_cases
     from duologue.text.template import label_text
 
@@ -112,7 +175,7 @@ def _read(
             found = sentiment.choice(runtime, name=name)
         if choice is not None and choice.task != found.task:
             raise InputError("some files are for sentiment and some for intent; take one kind")
-        choice = replace(found, temperature=1.0)
+        choice = replace(found, temperatures=Temperatures())
         places = {label_text(label): place for place, label in enumerate(choice.labels)}
         fitting = [(c, places[c.expected]) for c in cases.items if c.expected in places]
         if len(fitting) < len(cases.items):
@@ -124,20 +187,18 @@ def _read(
     return choice, kept
 
 
-def _judged(
-    runtime: Runtime, choice: Choice, cases: list[tuple[Case, int]]
-) -> tuple[Floats, list[int]]:
-    """Probabilities [num_rows, num_labels], and the right labels."""
+def _judged(runtime: Runtime, choice: Choice, texts: Sequence[str]) -> Floats:
+    """Probabilities [num_texts, num_labels]."""
     import numpy as np
 
     from duologue.apps.labels import BATCH_TEXTS, classify_batch
     from duologue.cli.options import progress_bar
 
     rows: list[list[float]] = []
-    with progress_bar("judging", len(cases)) as progress:
-        for start in range(0, len(cases), BATCH_TEXTS):
-            texts = [case.segments[0].text for case, _ in cases[start : start + BATCH_TEXTS]]
-            results = classify_batch(runtime, texts, choice, has_evidence=False)
+    with progress_bar("judging", len(texts)) as progress:
+        for start in range(0, len(texts), BATCH_TEXTS):
+            batch = texts[start : start + BATCH_TEXTS]
+            results = classify_batch(runtime, batch, choice, has_evidence=False)
             rows += [list(result.probabilities.values()) for result in results]
             progress(len(rows))
-    return np.array(rows), [place for _, place in cases]
+    return np.array(rows)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from duologue.cli.lines import printable
 from duologue.errors import InputError
+from duologue.files import new_file
 
 if TYPE_CHECKING:
     from duologue.api import Model
@@ -131,7 +131,9 @@ def translate_files(model: Model, files: Files, call: DocumentsCall) -> None:
                     glossary=call.glossary,
                     memory=opened,
                 )
-            write_whole(target, document.content)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with new_file(target, 0o666) as fresh:
+                fresh.write_bytes(document.content)
             if call.as_json:
                 report = {"file": str(source), "output": str(target), **document.to_dict()}
                 print(json.dumps(report, ensure_ascii=False), flush=True)
@@ -161,24 +163,6 @@ def _watched(name: str) -> Iterator[Progress]:
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(printable(name), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all, and its folder if it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # as if it had been opened by its own name
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def _summarize(source: Path, target: Path, document: TranslatedDocument) -> None:

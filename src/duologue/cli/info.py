@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from duologue.cli.options import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from duologue.config import ModelConfig
 
 MOST_LISTED = 12
 
@@ -63,7 +66,7 @@ def info(
         "languages": _listed(config.languages),
         "replies in": ", ".join(config.reply_languages) or "whatever its data was in",
         "label sets": labels,
-        "calibrated": ", ".join(sorted(config.calibration)),
+        "calibrated": ", ".join(_calibrated(config)),
         "licence": config.license,
         "fingerprint": found.fingerprint[:16],
     }
@@ -73,6 +76,15 @@ def info(
         del rows["calibrated"]
     for name, value in rows.items():
         print(f"{name:<12} {value or '(none stated)'}")
+
+
+def _calibrated(config: ModelConfig) -> list[str]:
+    """Label sets, with the languages that have a temperature of their own."""
+    found = []
+    for name in sorted(config.calibration):
+        languages = config.calibration_by_language.get(name, {})
+        found.append(f"{name} ({', '.join(languages)})" if languages else name)
+    return found
 
 
 def _listed(languages: tuple[str, ...]) -> str:

@@ -50,7 +50,10 @@ class ModelPredictor:
             self._choice = choice(runtime, None if label_set else found, label_set)
             self.settings = {"labels": label_set} if label_set else {}
         if self._choice is not None:
-            self.settings["temperature"] = self._choice.temperature
+            temperatures = self._choice.temperatures
+            self.settings["temperature"] = temperatures.common
+            if temperatures.by_language:
+                self.settings["temperature_by_language"] = dict(temperatures.by_language)
         self._dialogue = _Dialogue(runtime)
         self._read_for: Sequence[Case] = ()
         self._readings: list[tuple[Memory, Checks]] = []

@@ -96,7 +96,12 @@ def answer_or_label(
             raise InputError(f"{texts[0]}: is a file; say where its rows go, with -o")
         if as_json:
             raise InputError("--json is for lines; a .jsonl file has everything that is known")
-        known = {"model": model.fingerprint, "calibration": model.config.calibration}
+        config = model.config
+        known = {
+            "model": model.fingerprint,
+            "calibration": config.calibration,
+            "calibration_by_language": config.calibration_by_language,
+        }
         source = Path(texts[0])
         label_table(TableCall(source, options.output, options, known | settings), predict)
     elif options.output is not None or options.resume or options.force:

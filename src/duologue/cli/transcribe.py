@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import typer
 
 from duologue.cli.options import ModelOption, PrecisionOption, ThreadsOption, open_model
 from duologue.errors import InputError
+from duologue.files import new_file
 from duologue.types import Timestamps, TranscriptFormat
 
 if TYPE_CHECKING:
@@ -128,12 +128,8 @@ def _put(text: str, target: Path | None) -> None:
         sys.stdout.write(text)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(target, 0o666) as fresh:
+        fresh.write_text(text, encoding="utf-8")
 
 
 def _warn(file: Path, transcript: Transcript) -> None:

@@ -128,7 +128,8 @@ class ModelConfig:
     tasks                 what the model was trained for
     label_sets            name of a label set -> its labels, for `sentiment` and `intent`
     calibration           name of a label set -> temperature of its probabilities; see
-                          evaluation.calibration
+                          evaluation.calibration. calibration_by_language: name of a label set ->
+                          language code -> temperature for texts in that language
     generation            of imported families
     """
 
@@ -187,6 +188,7 @@ class ModelConfig:
     tasks: tuple[str, ...] = ()
     label_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
     calibration: dict[str, float] = field(default_factory=dict)
+    calibration_by_language: dict[str, dict[str, float]] = field(default_factory=dict)
     license: str = ""
     generation: GenerationConfig | None = None
 
@@ -215,8 +217,18 @@ class ModelConfig:
         )
         require(self.attn_soft_cap >= 0 and self.logit_soft_cap >= 0, "a soft cap is not negative")
         require(self.family == "duo" or self.generation is not None, "generation is missing")
+        self._check_calibration()
+
+    def _check_calibration(self) -> None:
+        temperatures = [*self.calibration.values()]
+        for name, by_language in self.calibration_by_language.items():
+            require(
+                name in self.calibration,
+                f"calibration_by_language names {name}, which calibration does not",
+            )
+            temperatures += by_language.values()
         require(
-            all(0 < temperature < math.inf for temperature in self.calibration.values()),
+            all(0 < temperature < math.inf for temperature in temperatures),
             "a temperature of calibration must be positive",
         )
 

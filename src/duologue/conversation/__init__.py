@@ -28,6 +28,7 @@ from duologue.engine.memory import Memory, Segment
 from duologue.errors import CheckpointError, EngineError, InputError
 from duologue.explain import Explanation
 from duologue.explain.erasure import ErasureOptions, finished
+from duologue.files import sync
 from duologue.runtime import Runtime, check_text
 from duologue.types import Checks, Done, Event, Options, Result, Role, Turn
 
@@ -237,6 +238,7 @@ class Conversation:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._state.memory.save(folder / memory, saved.fingerprint)
+            sync(folder / memory)
             write(folder / TURNS, saved)
         except OSError as error:
             raise CheckpointError(f"{folder}: cannot be written: {error.strerror}") from None

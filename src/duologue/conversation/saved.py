@@ -7,14 +7,13 @@ read_saved, write   from and to the file
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from duologue.config import from_dict
 from duologue.errors import CheckpointError, ConfigError
+from duologue.files import new_file
 from duologue.types import Role
 
 FORMAT: Literal["duologue.conversation.v1"] = "duologue.conversation.v1"
@@ -64,13 +63,6 @@ def read_saved(path: Path) -> Saved:
 
 
 def write(path: Path, saved: Saved) -> None:
-    """Replace a file at once; mkstemp makes it readable by its owner alone."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(saved), ensure_ascii=False, indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    """Replace a file at once; its owner alone may read it. Raises OSError."""
+    with new_file(path) as fresh:
+        fresh.write_text(json.dumps(asdict(saved), ensure_ascii=False, indent=1), encoding="utf-8")

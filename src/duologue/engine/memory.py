@@ -9,9 +9,6 @@ fingerprint (on disk) and of the native module (in use). Files are safetensors, 
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +20,7 @@ import safetensors
 import safetensors.numpy
 
 from duologue.errors import CheckpointError
+from duologue.files import new_file
 
 if TYPE_CHECKING:
     from duologue import _native
@@ -111,8 +109,12 @@ class Memory:
             tensors[f"{index}.pages"] = pages
             tensors[f"{index}.carried"] = carried
         metadata = {"format": FORMAT, "fingerprint": fingerprint}
-        with _replaced(path) as temporary:
-            safetensors.numpy.save_file(tensors, temporary, metadata)
+        try:
+            # Not synced: there are many, and what power loss damages is refused by load.
+            with new_file(path, is_synced=False) as fresh:
+                safetensors.numpy.save_file(tensors, fresh, metadata)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise CheckpointError(f"{path}: cannot be written: {_first_line(error)}") from None
 
     @classmethod
     def load(cls, path: Path, fingerprint: str, forward: Forward) -> Memory:
@@ -153,22 +155,6 @@ def _read_segments(file: Any, forward: Forward) -> Iterator[Segment]:
         arrays = file.get_tensor(f"{index}.pages"), file.get_tensor(f"{index}.carried")
         encoded = forward.restore(arrays, int(length), int(start), bool(is_document))
         yield Segment(tuple(ids.tolist()), encoded.is_document, encoded.start, encoded)
-
-
-@contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[str]:
-    """A temporary file beside `path` that takes its place if the block succeeds."""
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        yield temporary
-        os.replace(temporary, path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be written: {_first_line(error)}") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,6 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from duologue.config import to_dict
 from duologue.errors import InputError
 from duologue.evaluation.cases import Cases, Selection
 from duologue.evaluation.evaluate import Evaluation
+from duologue.files import new_file
 
 NUM_SAMPLES = 10
 
@@ -157,15 +157,5 @@ def _one_line(text: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with _removed_on_failure(path.with_name(f".{path.name}.partial")) as partial:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-
-
-@contextmanager
-def _removed_on_failure(path: Path) -> Iterator[Path]:
-    try:
-        yield path
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    with new_file(path, 0o666) as fresh:
+        fresh.write_text(text, encoding="utf-8")

@@ -45,15 +45,16 @@ from duologue.server.service import Service
 if TYPE_CHECKING:
     from duologue.server.telemetry import Telemetry
 
+# Each is asked in turn whether a request is its own: those that are asked most come first.
 ROUTERS: tuple[APIRouter, ...] = (
+    openai.router,
     conversations.router,
-    handovers.router,
-    assistant.router,
+    live.router,
     tasks.router,
     explain.router,
+    assistant.router,
     knowledge.router,
-    live.router,
-    openai.router,
+    handovers.router,
     libretranslate.router,
     info.router,
     health.router,

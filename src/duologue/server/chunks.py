@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -80,26 +80,33 @@ class ChunkStream(Response):
         try:
             head = {"status": self.status_code, "headers": self.raw_headers}
             await send({"type": "http.response.start", **head})
-            async for content in self._contents():
-                await send({"type": "http.response.body", "body": content, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            more = True
+            while more:
+                content, more = await self._next()
+                await send({"type": "http.response.body", "body": content, "more_body": more})
         finally:
             watcher.cancel()
             self._task.cancel()
             self._task = None  # it leads back here, and holds memory as long as it is held
             self._places.close()
 
-    async def _contents(self) -> AsyncIterator[bytes]:
+    async def _next(self) -> tuple[bytes, bool]:
+        """All that is there by now, in one piece, and whether there may be more."""
         content = self._first
+        self._first = b""
+        if content == b"":
+            try:
+                async with asyncio.timeout(self._keep_alive_s):
+                    content = await self._chunks.get()
+            except TimeoutError:
+                return KEEP_ALIVE, True
+        pieces: list[bytes] = []
         while content is not None:
-            yield chunk(body(content)) if isinstance(content, DuologueError) else content
-            while True:
-                try:
-                    async with asyncio.timeout(self._keep_alive_s):
-                        content = await self._chunks.get()
-                    break
-                except TimeoutError:
-                    yield KEEP_ALIVE
+            pieces.append(chunk(body(content)) if isinstance(content, DuologueError) else content)
+            if self._chunks.empty():
+                return b"".join(pieces), True
+            content = self._chunks.get_nowait()
+        return b"".join(pieces), False
 
     async def _run(self) -> None:
         try:

@@ -18,9 +18,9 @@ from duologue.runtime import check_text
 from duologue.server.errors import ApiError
 from duologue.server.service import Service
 from duologue.server.views import time_of
+from duologue.storage.preferences import FILE_NAME
 from duologue.types import Result
 
-FILE_NAME = "assistant.sqlite"
 MAX_SESSIONS = 10_000
 MAX_SESSIONS_OF_ONE = 100  # of a key; the one that was used longest ago is forgotten
 

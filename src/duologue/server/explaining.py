@@ -17,6 +17,7 @@ from duologue.apps import influence
 from duologue.apps.labels import Choice, choices_of, classifying
 from duologue.apps.sentiment import choice
 from duologue.apps.support.why import explaining as explaining_answer
+from duologue.apps.translate import TranslateOptions
 from duologue.explain.erasure import ErasureOptions
 from duologue.runtime import Runtime
 from duologue.server import jobs
@@ -87,8 +88,8 @@ async def explained(
 
 async def _translated(service: Service, served: ServedModel, owner: str, asked: Asked) -> Result:
     options = service.limits.options({}, served.model.options("translate"))
-    languages = asked.to, asked.from_
-    (result,) = await jobs.translate(service, served, [asked.text], languages, options, owner)
+    how = TranslateOptions(asked.to, asked.from_, options)
+    (result,) = await jobs.translate(service, served, [asked.text], how, owner)
     return result
 
 

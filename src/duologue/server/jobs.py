@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from starlette.types import Receive
 
 from duologue.apps.batch import Ask, Decoded, Ended, Plan, advance
-from duologue.apps.translate import Glossary, translation
+from duologue.apps.translate import TranslateOptions, translation
 from duologue.engine.engine import Constraints, EncodeItem, Finished, Progress
 from duologue.engine.memory import Memory
 from duologue.errors import EngineError
@@ -74,25 +74,21 @@ async def translate(
     service: Service,
     served: ServedModel,
     texts: Sequence[str],
-    languages: tuple[str | None, str | None],
-    options: Options,
+    how: TranslateOptions,
     owner: str,
-    check: bool = True,
-    glossary: Glossary | None = None,
 ) -> list[Result]:
     """What apps.translate.translate_batch gives; raises what it raises.
 
-    languages  to, from
-    glossary   None: that of the server, if it has one for them
+    how  where it has no glossary, the server's is used, if there is one for the languages
     """
-    runtime, (to, from_) = served.runtime, languages
+    runtime = served.runtime
 
     def begin() -> tuple[Plan[list[Result]], Sequence[Ask] | Ended[list[Result]]]:
         service.limits.check_texts(runtime, texts, "texts")
-        terms = glossary
+        terms = how.glossary
         if terms is None:
-            terms = service.glossaries.of(texts, to, from_, runtime.config.languages)
-        plan = translation(runtime, texts, to, from_, options, check, terms)
+            terms = service.glossaries.of(texts, how.to, how.from_, runtime.config.languages)
+        plan = translation(runtime, texts, replace(how, glossary=terms))
         return plan, advance(plan)
 
     plan, asked = await service.work(begin)

@@ -10,8 +10,6 @@ lie in the folder of the base, in UPLOADS.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from duologue.apps.support.answer import OPTIONS
 from duologue.apps.support.base import OnProgress
 from duologue.apps.support.readers import SUFFIXES, read_file
 from duologue.errors import ConfigError, DataError, NotFoundError, StorageError
+from duologue.files import new_file
 from duologue.runtime import check_text
 from duologue.server import jobs
 from duologue.server.errors import ApiError
@@ -284,18 +283,12 @@ def _checked(name: str) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file as a whole or not at all. Raises StorageError."""
-    temporary = None
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
+        with new_file(path) as fresh:
+            fresh.write_bytes(data)
     except OSError as error:
         raise StorageError(f"the document cannot be kept: {error.strerror}") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _restore(path: Path, former: bytes | None) -> None:

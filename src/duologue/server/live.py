@@ -234,10 +234,11 @@ class LiveSession:
     async def _judge(self, draft: Draft, served: ServedModel) -> None:
         runtime = served.runtime
         prefix = runtime.template.prefix("sentiment")
-        source = runtime.source(draft.frame.text.strip(), "sentiment")
+        text = draft.frame.text.strip()
+        source = runtime.source(text, "sentiment")
         kept, _ = runtime.cut(source, runtime.config.max_positions, 0)
         memory = await self._alone(draft, served, kept, prefix)
-        found = await self._service.work(probabilities_of, runtime, memory, choice(runtime))
+        found = await self._service.work(probabilities_of, runtime, text, memory, choice(runtime))
         self._post("sentiment", {"label": next(iter(found)), "probabilities": found})
 
     async def _translate(self, draft: Draft, served: ServedModel, to: str) -> None:

@@ -2,13 +2,11 @@
 
 ServeOptions   everything
 read_options   from a file
-data_folder    where conversations are kept unless something else is said
 kb_folder      where the documents of `duologue kb` are, if there are any
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,16 +19,11 @@ from duologue.config import from_dict
 from duologue.config.values import STRICT, require
 from duologue.errors import ConfigError
 from duologue.server.limits import Limits
+from duologue.storage.folder import data_folder
 from duologue.storage.knowledge import default_folder
 
 _MAX_FILE_BYTES = 2**20
 _SECTIONS = ("limits", "assistant")
-
-
-def data_folder() -> Path:
-    """$XDG_DATA_HOME/duologue, or its usual place."""
-    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(home).expanduser() / "duologue"
 
 
 def kb_folder() -> Path | None:

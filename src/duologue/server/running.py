@@ -29,10 +29,11 @@ from duologue.errors import ConfigError
 from duologue.runtime import Runtime
 from duologue.server.app import make_app
 from duologue.server.glossaries import Glossaries
-from duologue.server.options import ServeOptions, data_folder
+from duologue.server.options import ServeOptions
 from duologue.server.security import is_loopback
 from duologue.server.service import Service
 from duologue.storage.database import Database, open_database, sqlite_url
+from duologue.storage.folder import data_folder
 from duologue.storage.keys import Keys
 from duologue.storage.knowledge import KnowledgeStore
 from duologue.storage.memory_cache import MemoryCache

@@ -2,6 +2,7 @@
 
 Access            whom a request is for, and its scopes
 requires          a dependency of routes: the scope that a key must have
+of_app            another: a part of the application
 authenticate      the same for connections that bring their key in ways of their own
 Guard             stands around all routes: hosts, origins, sizes, headers, and bugs
 """
@@ -12,7 +13,7 @@ import ipaddress
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Security
@@ -113,13 +114,16 @@ async def authenticate(
     return access
 
 
-async def service_of(connection: HTTPConnection) -> Service:
-    """The service behind a request. (No coroutine would be called on another thread.)"""
-    service: Service = connection.app.state.service
-    return service
+def of_app(name: str) -> Callable[[HTTPConnection], Awaitable[Any]]:
+    """A dependency of routes: what make_app keeps under this name."""
+
+    async def found(connection: HTTPConnection) -> Any:  # what is no coroutine gets a thread
+        return getattr(connection.app.state, name)
+
+    return found
 
 
-ServiceDep = Annotated[Service, Depends(service_of)]
+ServiceDep = Annotated[Service, Depends(of_app("service"))]
 Chat = Annotated[Access, Depends(requires("chat"))]
 Translate = Annotated[Access, Depends(requires("translate"))]
 Admin = Annotated[Access, Depends(requires("admin"))]

@@ -8,6 +8,7 @@ conversations.py  conversations and messages as trees
 export.py         a conversation as Markdown, plain text or JSON
 keys.py           API keys
 knowledge.py      a knowledge base: documents in passages, the index of their words, embeddings
+folder.py         where data lie unless somebody says otherwise
 memory_cache.py   encoded memories in a folder of bounded size
 sqlite.py         SQLite files through the standard library, for stores that need no server
 """

@@ -12,7 +12,6 @@ each is named after what it was made from, and what is missing is encoded again.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from pathlib import Path
 from sqlite3 import Connection
 
 from duologue.errors import ConfigError, NotFoundError
+from duologue.storage.folder import data_folder
 from duologue.storage.memory_cache import MemoryCache
 from duologue.storage.sqlite import Schema, open_sqlite
 
@@ -83,9 +83,8 @@ SCHEMA = Schema(
 
 
 def default_folder() -> Path:
-    """$XDG_DATA_HOME/duologue/knowledge, or its usual place."""
-    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(home).expanduser() / "duologue" / "knowledge"
+    """The knowledge base in the data folder."""
+    return data_folder() / "knowledge"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from duologue.errors import InputError, NotFoundError
 from duologue.storage.sqlite import Schema, open_sqlite
 
+FILE_NAME = "assistant.sqlite"
 MAX_USER_CHARS = 200
 MAX_TEXT_CHARS = 2000
 MAX_ROWS = 10_000  # of a kind, for one person

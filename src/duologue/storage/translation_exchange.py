@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 from duologue.errors import DataError
+from duologue.files import new_file
 from duologue.storage.translation_memory import MAX_TEXT_CHARS, Entry
 
 MAX_BYTES = 256 * 2**20
@@ -49,16 +48,10 @@ def write_entries(path: Path, entries: Iterable[Entry]) -> int:
     lines = _as_tmx(entries) if path.suffix.lower() == ".tmx" else _as_csv(entries)
     count = 0
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                for line, is_entry in lines:
-                    file.write(line)
-                    count += is_entry
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        with new_file(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
+            for line, is_entry in lines:
+                file.write(line)
+                count += is_entry
     except OSError as error:
         raise DataError(path, None, error.strerror or str(error)) from None
     return count

@@ -19,7 +19,15 @@ from duologue.text.language_codes import resolve_language
 from duologue.text.template import LANGUAGES, TASKS
 from duologue.text.templates import AnyTokenizer
 
-DERIVED = ("vocab_size", "languages", "reply_languages", "tasks", "label_sets", "calibration")
+DERIVED = (
+    "vocab_size",
+    "languages",
+    "reply_languages",
+    "tasks",
+    "label_sets",
+    "calibration",
+    "calibration_by_language",
+)
 
 
 def model_config(
@@ -55,6 +63,7 @@ def model_config(
         tasks=tuple(task for task in TASKS if task in tasks),
         label_sets=_labels(config, contents),
         calibration={},  # it was of the weights before
+        calibration_by_language={},
     )
 
 
@@ -100,6 +109,7 @@ def imported_tasks(config: ModelConfig, contents: Contents, recipe: Recipe) -> M
         tasks=tuple(dict.fromkeys((*config.tasks, *contents.tasks))),
         label_sets=_labels(config, contents),
         calibration={},
+        calibration_by_language={},
         generation=replace(config.generation, prompts=prompts),
     )
 

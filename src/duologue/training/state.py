@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from duologue.errors import CheckpointError
+from duologue.files import new_file, sync
 from duologue.training.optimizer import AveragedWeights, trained
 from duologue.training.parallel import Parallel
 
@@ -64,27 +64,16 @@ class TrainState:
 
 def save_checkpoint(path: Path, tensors: Tensors, values: dict[str, Any]) -> None:
     """Write tensors and plain values into one file, atomically; raises CheckpointError."""
-    fresh = path.with_name(f".{path.name}.new")
     metadata = {"format": FORMAT, "values": json.dumps(values)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(
-            {name: value.contiguous() for name, value in tensors.items()}, fresh, metadata
-        )
-        _sync(fresh)
-        os.replace(fresh, path)
-        _sync(path.parent)
+        with new_file(path) as fresh:
+            safetensors.torch.save_file(
+                {name: value.contiguous() for name, value in tensors.items()}, fresh, metadata
+            )
+        sync(path.parent)
     except (OSError, safetensors.SafetensorError) as error:
-        fresh.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: the checkpoint could not be written: {error}") from None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def load_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:

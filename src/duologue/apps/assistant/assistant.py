@@ -7,7 +7,6 @@ shipped_commands  the declaration that comes with Duologue
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -30,7 +29,8 @@ from duologue.apps.assistant.webhook import Hook
 from duologue.config.values import STRICT
 from duologue.errors import DuologueError, InputError, WebhookError
 from duologue.runtime import Runtime, check_text
-from duologue.storage.preferences import Due, PersonalStore
+from duologue.storage.folder import data_folder
+from duologue.storage.preferences import FILE_NAME, Due, PersonalStore
 from duologue.types import Command, Result, Usage
 
 OUT_OF_SCOPE = "out_of_scope"  # in Result.probabilities: that nothing fits
@@ -49,9 +49,8 @@ _BELLS = {
 
 
 def data_file() -> Path:
-    """Where preferences, notes and alarms are kept: in $XDG_DATA_HOME/duologue, as is usual."""
-    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(home).expanduser() / "duologue" / "assistant.sqlite"
+    """Where preferences, notes and alarms are kept, in the data folder."""
+    return data_folder() / FILE_NAME
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ House  what is on, and how bright or warm; room -> device -> {"on": bool, "level
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any
 
 from duologue.errors import DataError, StorageError
+from duologue.files import new_file
 
 MAX_FILE_BYTES = 2**20
 
@@ -74,14 +73,8 @@ def read_json(path: Path) -> Any:
 
 
 def _write(path: Path, rooms: dict[str, Any]) -> None:
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(rooms, file, ensure_ascii=False, indent=1)
-        os.replace(temporary, path)
+        with new_file(path) as fresh:
+            fresh.write_text(json.dumps(rooms, ensure_ascii=False, indent=1), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)

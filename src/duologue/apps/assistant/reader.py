@@ -20,6 +20,7 @@ import yaml
 
 from duologue.apps.assistant.declaration import Declaration, Example, Intent, Slot, Webhook
 from duologue.apps.assistant.values import LANGUAGES
+from duologue.data.text_file import read_text
 from duologue.errors import ConfigError, DataError
 
 MAX_FILE_BYTES = 2 * 2**20
@@ -35,19 +36,7 @@ _ACTION = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?")
 
 def read_commands(path: Path) -> Declaration:
     """The declaration in a file; raises DataError, with the line, for anything that is wrong."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise DataError(path, None, f"cannot be read: {error.strerror}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise DataError(path, None, f"has more than {MAX_FILE_BYTES:,} bytes")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(path, line, "is not UTF-8") from None
-    return parse_commands(text, path)
+    return parse_commands(read_text(path, MAX_FILE_BYTES), path)
 
 
 def parse_commands(text: str, path: Path | str = "commands") -> Declaration:

@@ -1,5 +1,8 @@
 """Word documents (.docx): paragraphs of the text, headers, footers and notes are segments.
 
+read       a document
+xml_parts  the XML in a document, checked
+
 Everything else in the file stays. Archives that unpack to too much, document types and entities
 are refused. How a paragraph is read is in docx_paragraphs.py.
 """
@@ -7,7 +10,7 @@ are refused. How a paragraph is read is in docx_paragraphs.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from xml.parsers import expat
 
 from duologue.apps.documents import archive
@@ -18,15 +21,14 @@ from duologue.errors import InputError
 
 _PARTS = re.compile(r"word/(document|header\d*|footer\d*|footnotes|endnotes|comments)\.xml")
 _NAMES = {"document": "text", "footnotes": "footnote", "endnotes": "endnote", "comments": "comment"}
+MAIN_PART = "word/document.xml"
 MAX_DEPTH = 256
 
 
 def read(data: bytes) -> Document:
     """The paragraphs of a document. Raises InputError for what is none, or is harmful."""
-    members = archive.read(data, lambda name: _PARTS.fullmatch(name) is not None)
-    if "word/document.xml" not in members:
-        raise InputError("it is no Word document: it has no word/document.xml in it")
-    texts = {name: _xml(name, content) for name, content in members.items()}
+    members = xml_parts(data, lambda name: _PARTS.fullmatch(name) is not None)
+    texts = {name: _text(name, content) for name, content in members.items()}
     spliced = {name: Spliced(text, tuple(segments(text))) for name, text in texts.items()}
 
     def write(translations: Sequence[Parts | None]) -> bytes:
@@ -54,8 +56,20 @@ def _place(name: str) -> str:
     return _NAMES.get(found[1], found[1])
 
 
-def _xml(name: str, content: bytes) -> str:
-    """The text of an XML part, if it is well-formed and declares no entities."""
+def xml_parts(data: bytes, is_wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """Some of the XML in a document, by name: well-formed, not too deep, without entities.
+
+    Raises InputError for what is no document, is damaged, or is harmful.
+    """
+    members = archive.read(data, is_wanted)
+    if MAIN_PART not in members:
+        raise InputError(f"it is no Word document: it has no {MAIN_PART} in it")
+    for name, content in members.items():
+        _check(name, content)
+    return members
+
+
+def _check(name: str, content: bytes) -> None:
     parser = expat.ParserCreate()
     depth = 0
 
@@ -77,8 +91,12 @@ def _xml(name: str, content: bytes) -> str:
     parser.EndElementHandler = end
     try:
         parser.Parse(content, True)
-        return content.decode()
     except expat.ExpatError as error:
         raise InputError(f"{name} in it is damaged: {error}") from None
+
+
+def _text(name: str, content: bytes) -> str:
+    try:
+        return content.decode()
     except UnicodeDecodeError:
         raise InputError(f"{name} in it is not UTF-8") from None

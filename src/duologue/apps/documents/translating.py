@@ -13,21 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from duologue.apps.batch import Plan, run_plan
+from duologue.apps.batch import run_plan
 from duologue.apps.documents import format_of, read_document
 from duologue.apps.documents.archive import MAX_ARCHIVE_BYTES
 from duologue.apps.documents.document import Document, Segment
 from duologue.apps.translate import translator
-from duologue.apps.translate.glossary import Glossary
 from duologue.apps.translate.parts import Mark, Parts
 from duologue.apps.translate.placeholders import lost
-from duologue.apps.translate.protected import Translate, parts_plan
+from duologue.apps.translate.protected import parts_plan
 from duologue.apps.translate.protected_text import Languages, Translated
+from duologue.apps.translate.translator import TranslateOptions
 from duologue.errors import InputError
 from duologue.runtime import Runtime
 from duologue.storage.translation_memory import Match, TranslationMemory
 from duologue.text.language import guess_language
-from duologue.types import Checks, Options, Result
+from duologue.types import Checks, Result
 
 BATCH_SEGMENTS = 64
 MIN_SCORE = 0.85
@@ -41,23 +41,15 @@ _FINDINGS = {
 
 
 @dataclass(frozen=True)
-class DocumentOptions:
-    """How a document is translated.
+class DocumentOptions(TranslateOptions):
+    """How a document is translated; from_ "auto" is guessed once, from all of it.
 
-    to, from_   language codes; from_ "auto" is guessed, for Duologue's own models
     format      one of documents.FORMATS; None: what the ending of the name tells
-    options     how to decode; None: as translate_batch does
-    check, glossary   see translate_batch
     memory      where earlier translations are looked up first
     min_score   of a fuzzy match, 0..1; 1: exact ones alone
     """
 
-    to: str | None = None
-    from_: str | None = None
     format: str | None = None
-    options: Options | None = None
-    check: bool = True
-    glossary: Glossary | None = None
     memory: TranslationMemory | None = None
     min_score: float = MIN_SCORE
 
@@ -144,18 +136,16 @@ def translate_document(
         if isinstance(source, bytes):
             raise InputError(f"the document cannot be read: {error}") from None
         raise InputError(f"{os.fspath(source)}: {error}") from None
-    from_ = _language(runtime, document, options)
-    languages = Languages(options.to, from_)
-    runtime.template.prefix("translate", from_, options.to)
+    options = replace(options, from_=_language(runtime, document, options))
+    runtime.template.prefix("translate", options.from_, options.to)
     done: dict[Parts, TranslatedSegment] = {}
     translations: dict[Parts, Parts] = {}
     unique = list(dict.fromkeys(_key(segment) for segment in document.segments))
-    translate = partial(_translated, runtime, languages, options)
     report = on_progress or (lambda done, total: None)
     report(0, len(unique))
     for start in range(0, len(unique), BATCH_SEGMENTS):
         batch = unique[start : start + BATCH_SEGMENTS]
-        for parts, item, match in _batch(runtime, batch, languages, translate, options):
+        for parts, item, match in _batch(runtime, batch, options):
             translations[parts] = item.parts
             done[parts] = TranslatedSegment("", "", item.result, match)
         report(min(start + BATCH_SEGMENTS, len(unique)), len(unique))
@@ -166,7 +156,7 @@ def translate_document(
         replace(done[_key(segment)], place=place, source=segment.text)
         for segment, place in zip(document.segments, document.places, strict=True)
     )
-    return TranslatedDocument(content, document.format, from_, segments)
+    return TranslatedDocument(content, document.format, options.from_, segments)
 
 
 def _opened(source: str | os.PathLike[str] | bytes, format: str | None) -> tuple[bytes, str]:
@@ -209,41 +199,19 @@ def _language(runtime: Runtime, document: Document, options: DocumentOptions) ->
     return guess
 
 
-def _translated(
-    runtime: Runtime, languages: Languages, options: DocumentOptions, texts: Sequence[str]
-) -> Plan[list[Result]]:
-    return translator.translation(
-        runtime,
-        texts,
-        languages.to,
-        languages.from_,
-        options.options,
-        options.check,
-        options.glossary,
-    )
-
-
 # --- one batch ---------------------------------------------------------------------------------
 
 
 def _batch(
-    runtime: Runtime,
-    batch: Sequence[Parts],
-    languages: Languages,
-    translate: Translate,
-    options: DocumentOptions,
+    runtime: Runtime, batch: Sequence[Parts], options: DocumentOptions
 ) -> Iterator[tuple[Parts, Translated, Match | None]]:
     """The translations of some segments; what the memory knows is not translated again."""
-    found = {parts: match for parts in batch if (match := _match(parts, languages, options))}
+    found = {parts: match for parts in batch if (match := _match(parts, options))}
     left = [parts for parts in batch if parts not in found]
-    yield from (
-        (parts, item, None)
-        for parts, item in zip(
-            left,
-            run_plan(runtime, parts_plan(runtime, left, languages, translate)),
-            strict=True,
-        )
-    )
+    translate = partial(translator.translation, runtime, how=options)
+    plan = parts_plan(runtime, left, Languages(options.to, options.from_), translate)
+    for parts, item in zip(left, run_plan(runtime, plan), strict=True):
+        yield parts, item, None
     for parts, match in found.items():
         result = Result(
             match.target,
@@ -254,12 +222,12 @@ def _batch(
         yield parts, Translated((match.target,), result), match
 
 
-def _match(parts: Parts, languages: Languages, options: DocumentOptions) -> Match | None:
+def _match(parts: Parts, options: DocumentOptions) -> Match | None:
     """An earlier translation; none for a segment with mark-up in it, which that would lose."""
-    if options.memory is None or languages.to is None or not all(isinstance(p, str) for p in parts):
+    if options.memory is None or options.to is None or not all(isinstance(p, str) for p in parts):
         return None
     found = options.memory.search(
-        _plain(parts), languages.to, languages.from_, options.min_score, limit=1
+        _plain(parts), options.to, options.from_, options.min_score, limit=1
     )
     return found[0] if found else None
 

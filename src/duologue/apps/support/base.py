@@ -26,7 +26,7 @@ from duologue.apps.support.passages import PASSAGE_TOKENS, Passage, split
 from duologue.apps.support.readers import MAX_FILE_BYTES, SUFFIXES, find_files, read_file
 from duologue.apps.support.retrieval import Hit, Retriever
 from duologue.apps.support.spans import Pieces
-from duologue.apps.support.terms import query, telling_terms, terms
+from duologue.apps.support.terms import any_of, telling_terms, terms
 from duologue.apps.support.why import explaining
 from duologue.errors import ConfigError, DataError, InputError
 from duologue.explain.erasure import ErasureOptions, finished
@@ -308,7 +308,7 @@ class KnowledgeBase:
         """How rare the telling terms of a question are in the base: the weights that BM25 has."""
         with self.store.reading() as base:
             total = base.num_passages()
-            found = {term: base.count(query(term)) for term in telling_terms(question)}
+            found = {term: base.count(any_of([term])) for term in telling_terms(question)}
         return {term: math.log(1 + (total - n + 0.5) / (n + 0.5)) for term, n in found.items()}
 
     @cached_property

@@ -4,8 +4,8 @@ read_html   every block of text is a paragraph; scripts, styles and navigation a
 read_docx   paragraphs and table cells; headings by their style
 read_pdf    each page is a section; needs pypdf
 
-All raise DataError. Nothing is fetched, no entity is expanded, and what unpacks to more than
-MAX_UNPACKED_BYTES is refused.
+All raise DataError. Nothing is fetched, no entity is expanded, and what unpacks to too much is
+refused.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from __future__ import annotations
 import io
 import logging
 import re
-import zipfile
-import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
-from duologue.apps.support.outline import Outline, Section, decoded
-from duologue.errors import ConfigError, DataError
+from duologue.apps.documents.docx import MAIN_PART, xml_parts
+from duologue.apps.support.outline import Outline, Section
+from duologue.data.text_file import decoded
+from duologue.errors import ConfigError, DataError, InputError
 
-MAX_UNPACKED_BYTES = 64 * 2**20
 MAX_PAGES = 5000
 
 _HEADING = re.compile(r"h([1-6])")
@@ -95,6 +94,7 @@ class _HtmlReader(HTMLParser):
 
 # --- .docx ---------------------------------------------------------------------------------------
 
+_STYLES_PART = "word/styles.xml"
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _HEADING_NAME = re.compile(r"(?:heading|überschrift|标题)\s*([1-9])", re.IGNORECASE)
 
@@ -102,27 +102,19 @@ _HEADING_NAME = re.compile(r"(?:heading|überschrift|标题)\s*([1-9])", re.IGNO
 def read_docx(path: Path, data: bytes) -> list[Section]:
     """See the module docstring."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = set(archive.namelist())
-            levels = {}
-            if "word/styles.xml" in names:
-                styles = _StyleReader()
-                _parse(path, archive, "word/styles.xml", styles)
-                levels = styles.levels
-            reader = _DocxReader(levels)
-            _parse(path, archive, "word/document.xml", reader)
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError) as error:
-        raise DataError(path, None, f"damaged, or no .docx file: {error}") from None
-    except RuntimeError:  # what zipfile says of a password
-        raise DataError(path, None, "the file is encrypted") from None
+        parts = xml_parts(data, (MAIN_PART, _STYLES_PART).__contains__)
+    except InputError as error:
+        raise DataError(path, None, str(error)) from None
+    styles = _StyleReader()
+    if _STYLES_PART in parts:
+        _parse(parts[_STYLES_PART], styles)
+    reader = _DocxReader(styles.levels)
+    _parse(parts[MAIN_PART], reader)
     return reader.outline.sections()
 
 
 class _Target:
-    """What an XML file is told to; refuses declarations, which nothing here needs."""
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise _DoctypeError
+    """What an XML file is told to."""
 
     def start(self, tag: str, attrs: dict[str, str]) -> None: ...
     def end(self, tag: str) -> None: ...
@@ -130,26 +122,10 @@ class _Target:
     def close(self) -> None: ...
 
 
-class _DoctypeError(Exception):
-    pass
-
-
-def _parse(path: Path, archive: zipfile.ZipFile, name: str, target: _Target) -> None:
+def _parse(content: bytes, target: _Target) -> None:
     parser = ElementTree.XMLParser(target=target)
-    num_left = MAX_UNPACKED_BYTES
-    try:
-        with archive.open(name) as file:
-            while chunk := file.read(min(2**16, num_left + 1)):
-                num_left -= len(chunk)
-                if num_left < 0:
-                    problem = f"unpacks to more than {MAX_UNPACKED_BYTES:,} bytes"
-                    raise DataError(path, None, problem)
-                parser.feed(chunk)
-        parser.close()
-    except ElementTree.ParseError as error:
-        raise DataError(path, None, f"damaged: {name}: {error}") from None
-    except _DoctypeError:
-        raise DataError(path, None, f"{name} declares entities, which no .docx needs") from None
+    parser.feed(content)
+    parser.close()
 
 
 class _StyleReader(_Target):

@@ -2,16 +2,11 @@
 
 Section   text under a path of headings
 Outline   collects sections as headings and paragraphs come
-decoded   the text of a file
 """
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass
-from pathlib import Path
-
-from duologue.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -24,19 +19,6 @@ class Section:
 
     headings: tuple[str, ...]
     text: str
-
-
-def decoded(path: Path, data: bytes) -> str:
-    """The text of a file: UTF-8, or UTF-16 with a byte order mark; line ends are "\\n"."""
-    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DataError(path, line, "not UTF-8; save it as UTF-8 first") from None
-    if "\0" in text:
-        raise DataError(path, None, "binary, not text")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 class Outline:

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from duologue.apps.support.outline import Section
-from duologue.explain import token_spans
+from duologue.apps.translate import pieces
 from duologue.text.templates import AnyTokenizer
 
 PASSAGE_TOKENS = 144
 SEPARATOR = " › "
 
-# A full stop after a single letter or digit is an abbreviation or a number, not an end.
-_END = re.compile(
-    r"""(?:(?<![.!?…])(?<!\b\w)[.!?…]++["')\]’”»]*+(?=\s|$)|[。！？；]+[”’」』）》]*|\n\s*\n"""
-    r"""|\n(?=[ \t]*(?:[-*+•]|\d+[.)])\s)|$)\s*"""
-)
+# Blank lines and items of lists end a sentence, too.
+_BORDER = re.compile(r"(?:\n\s*\n|\n(?=[ \t]*(?:[-*+•]|\d+[.)])\s)|$)\s*")
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ def _heading(tokenizer: AnyTokenizer, headings: Sequence[str], room: int) -> str
         if len(tokenizer.encode(heading)) <= room:
             return heading
     last = headings[-1] if headings else ""
-    for start, end in _cut(tokenizer, last, 0, len(last), room):
+    for start, end in pieces.cut(tokenizer, last, 0, len(last), room):
         return last[start:end].strip()
     return ""
 
@@ -87,27 +83,26 @@ def _heading(tokenizer: AnyTokenizer, headings: Sequence[str], room: int) -> str
 def _stretches(text: str) -> Iterator[tuple[int, int]]:
     """Sentences with the blanks that follow them: all of the text."""
     start = 0
-    for match in _END.finditer(text):
-        if match.end() > start:
-            yield start, match.end()
-            start = match.end()
+    for border in _BORDER.finditer(text):
+        yield from pieces.sentences(text, start, border.end())
+        start = border.end()
 
 
 def _packed(tokenizer: AnyTokenizer, text: str, room: int) -> list[tuple[int, int]]:
     """Stretches of whole sentences of at most `room` tokens each, of about the same size."""
-    pieces: list[tuple[int, int, int]] = []
+    found: list[tuple[int, int, int]] = []
     for start, end in _stretches(text):
         size = len(tokenizer.encode(text[start:end]))
         if size <= room:
-            pieces.append((start, end, size))
+            found.append((start, end, size))
         else:
-            for first, last in _cut(tokenizer, text, start, end, room):
-                pieces.append((first, last, len(tokenizer.encode(text[first:last]))))
-    total = sum(size for _, _, size in pieces)
+            for first, last in pieces.cut(tokenizer, text, start, end, room):
+                found.append((first, last, len(tokenizer.encode(text[first:last]))))
+    total = sum(size for _, _, size in found)
     wanted = total / max(1, -(-total // room))  # or the last passage might be a scrap
     packed: list[tuple[int, int]] = []
     begin, taken = 0, 0
-    for start, _, size in pieces:
+    for start, _, size in found:
         is_full = taken + size > room
         if taken and (is_full or taken + size / 2 > wanted):
             packed.append((begin, start))
@@ -116,20 +111,3 @@ def _packed(tokenizer: AnyTokenizer, text: str, room: int) -> list[tuple[int, in
     if taken:
         packed.append((begin, len(text)))
     return packed
-
-
-def _cut(
-    tokenizer: AnyTokenizer, text: str, start: int, end: int, room: int
-) -> Iterator[tuple[int, int]]:
-    """A sentence in pieces of at most `room` tokens, between words where there are blanks."""
-    body = text[start:end]
-    starts = [first for first, _ in token_spans(tokenizer, body, tokenizer.encode(body))]
-    done = 0
-    while done < len(body):
-        token = bisect_left(starts, done) + max(1, room - 1)  # a new start may cost a token
-        stop = max(done + 1, starts[token]) if token < len(starts) else len(body)
-        blank = body.rfind(" ", done, stop) + 1
-        if stop < len(body) and blank > (done + stop) // 2:
-            stop = blank
-        yield start + done, start + stop
-        done = stop

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from duologue.apps.support.markup import read_docx, read_html, read_pdf
-from duologue.apps.support.outline import Outline, Section, decoded
+from duologue.apps.support.outline import Outline, Section
+from duologue.data.text_file import decoded
 from duologue.errors import DataError
 
 MAX_FILE_BYTES = 32 * 2**20

@@ -2,6 +2,7 @@
 
 Retriever   ranks the passages of one state of a base; Table: their embeddings
 Hit         a passage that was found
+expression  what the full-text index is asked for a question
 spread      makes embeddings that all look alike tell passages apart
 """
 
@@ -15,10 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from duologue.apps.support.memories import Encoder, Floats
-from duologue.apps.support.terms import query
+from duologue.apps.support.terms import any_of, asked_terms
 from duologue.storage.knowledge import Snapshot, StoredPassage
 
 CANDIDATES = 50
+# A question's terms are looked for from the rarest on, until so many passages hold one of them:
+# BM25 scores each of these, and what only the commonest terms would find is no good answer.
+_MOST_MATCHES = 2000
+# Embeddings are compared by the numbers that vary most, and so many of the nearest by all of them.
+_ROUGH_DIMENSIONS = 64
+_ROUGHLY_NEAR = 500
 # How much a cosine of 1 counts beside the best BM25 score there is, which counts 1. This, and how
 # embeddings are spread, was fitted on validation data: benchmarks/support.py --fit.
 EMBEDDING_WEIGHT = 0.2
@@ -47,37 +54,47 @@ class Table:
     """The embeddings of a state of the base.
 
     ids      [N] ascending
-    vectors  [N, D] of length 1, moved and turned as a question's has to be
+    vectors  [N, D] of length 1, moved and turned; the numbers that vary most come first
+    rough    [N, at most 64] the first of these
     """
 
     number: int
     ids: npt.NDArray[np.int64]
     vectors: Floats
+    rough: Floats
     centre: Floats
     turn: Floats
 
-    def similarities(self, embedding: Floats) -> Floats:
-        """[N] cosines with an embedding."""
-        result: Floats = self.vectors @ _turned(embedding[None], self.centre, self.turn)[0]
-        return result
+    @staticmethod
+    def of(number: int, ids: Sequence[int], embeddings: Floats) -> Table:
+        """From embeddings [N, D] as the model gives them; number: of the state."""
+        centre, turn = spread(embeddings)
+        vectors = _turned(embeddings, centre, turn)
+        rough = np.ascontiguousarray(vectors[:, :_ROUGH_DIMENSIONS])
+        return Table(number, np.array(ids, dtype=np.int64), vectors, rough, centre, turn)
 
-    def nearest(self, cosines: Floats, limit: int) -> list[int]:
-        """The ids of the highest cosines, highest first."""
-        best = np.arange(len(cosines))
-        if limit < len(cosines):
-            best = np.argpartition(-cosines, limit)[:limit]
-        found: list[int] = self.ids[best[np.argsort(-cosines[best], kind="stable")]].tolist()
-        return found
+    def turned(self, embedding: Floats) -> Floats:
+        """[D] an embedding, moved and turned as the vectors are."""
+        vector: Floats = _turned(embedding[None], self.centre, self.turn)[0]
+        return vector
 
-    def named(self, cosines: Floats, ids: Sequence[int]) -> dict[int, float]:
-        """The cosines of these ids; those that are not there are left out."""
+    def nearest(self, vector: Floats, limit: int) -> list[int]:
+        """The ids of the highest cosines with a turned vector, highest first."""
+        places = np.arange(len(self.ids))
+        if len(places) > (most := max(limit, _ROUGHLY_NEAR)):
+            roughly = self.rough @ vector[: self.rough.shape[1]]
+            places = np.argpartition(-roughly, most)[:most]
+        cosines = self.vectors[places] @ vector
+        best: list[int] = self.ids[places[np.argsort(-cosines, kind="stable")[:limit]]].tolist()
+        return best
+
+    def cosines(self, vector: Floats, ids: Sequence[int]) -> dict[int, float]:
+        """The cosines of these ids with a turned vector; ids that are not there are left out."""
         places = np.searchsorted(self.ids, ids)
-        pairs = zip(ids, places.tolist(), strict=True)
-        return {
-            number: float(cosines[place])
-            for number, place in pairs
-            if place < len(self.ids) and self.ids[place] == number
-        }
+        there = places < len(self.ids)
+        there[there] = self.ids[places[there]] == np.asarray(ids)[there]
+        found = self.vectors[places[there]] @ vector
+        return dict(zip(np.asarray(ids)[there].tolist(), found.tolist(), strict=True))
 
 
 class Retriever:
@@ -91,10 +108,10 @@ class Retriever:
     def find(self, base: Snapshot, question: str, embedding: Floats, limit: int) -> list[Hit]:
         """At most `limit` passages, best first."""
         table = self.table(base)
-        words = dict(base.match(query(question), max(limit, CANDIDATES)))
-        cosines = table.similarities(embedding)
-        near = table.nearest(cosines, max(limit, CANDIDATES))
-        similarity = table.named(cosines, sorted({*words, *near}))
+        vector = table.turned(embedding)
+        words = dict(base.match(expression(base, question), max(limit, CANDIDATES)))
+        near = table.nearest(vector, max(limit, CANDIDATES))
+        similarity = table.cosines(vector, sorted({*words, *near}))
         most = max(words.values(), default=0.0)
         scores = {
             number: _score(words.get(number, 0.0), most, similarity.get(number, 0.0))
@@ -119,13 +136,23 @@ class Retriever:
             if table is not None and table.number == number:
                 return table
             rows = base.embeddings(self._encoder.model)
-            ids = np.array([idx for idx, _ in rows], dtype=np.int64)
             data = b"".join(embedding for _, embedding in rows)
-            shape = len(ids), self._encoder.num_dimensions
+            shape = len(rows), self._encoder.num_dimensions
             raw = np.frombuffer(data, np.float16).astype(np.float32).reshape(shape)
-            centre, turn = spread(raw)
-            self._table = Table(number, ids, _turned(raw, centre, turn), centre, turn)
+            self._table = Table.of(number, [idx for idx, _ in rows], raw)
             return self._table
+
+
+def expression(base: Snapshot, question: str) -> str:
+    """What the full-text index is asked; terms that no passage has say nothing."""
+    counts = {term: base.count(any_of([term])) for term in asked_terms(question)}
+    kept: list[str] = []
+    for term, count in sorted(counts.items(), key=lambda item: item[1]):
+        num_matches = sum(counts[other] for other in kept)
+        if num_matches and num_matches + count > _MOST_MATCHES:
+            break
+        kept.append(term)
+    return any_of(kept)
 
 
 def _score(words: float, most: float, similarity: float) -> float:
@@ -136,6 +163,8 @@ def _score(words: float, most: float, similarity: float) -> float:
 
 def spread(embeddings: Floats) -> tuple[Floats, Floats]:
     """Centre [D] and turn [D, D] of embeddings [N, D]: directions that all share count less.
+
+    Turned, the numbers that vary most come first.
 
     Means of encoder states lie in a narrow cone. A part of whitening (Su et al. 2021,
     arXiv:2103.15316), with the covariance shrunk towards a sphere (Ledoit & Wolf 2004). Of few
@@ -151,8 +180,8 @@ def spread(embeddings: Floats) -> tuple[Floats, Floats]:
     if mean_variance <= 1e-12:
         return np.zeros(size, np.float32), np.eye(size, dtype=np.float32)
     variances, directions = np.linalg.eigh(covariance + _SHRINKAGE * mean_variance * np.eye(size))
-    turn = directions * variances ** (-_SPREAD / 2)
-    return centre.astype(np.float32), turn.astype(np.float32)
+    turn = (directions * variances ** (-_SPREAD / 2))[:, ::-1]
+    return centre.astype(np.float32), np.ascontiguousarray(turn, np.float32)
 
 
 def _turned(embeddings: Floats, centre: Floats, turn: Floats) -> Floats:

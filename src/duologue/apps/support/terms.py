@@ -1,7 +1,8 @@
 """The words by which passages are found: of passages when they are indexed, and of questions.
 
-terms      words of a text, and every two neighbouring characters of a script without blanks
-query      what SQLite's full-text index is asked for a question
+terms        words of a text, and every two neighbouring characters of a script without blanks
+asked_terms  those of a question that passages are looked for by
+any_of       what SQLite's full-text index is asked for them
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ def terms(text: str) -> list[str]:
     return list(_terms(text))
 
 
-def query(text: str) -> str:
-    """An expression for FTS5's MATCH: any of the terms of a question; empty if there are none.
+def asked_terms(text: str) -> list[str]:
+    """The terms of a question that passages are looked for by, each once, at most MAX_QUERY_TERMS.
 
     Words that say nothing of what is asked for are left out, unless there are no others.
     """
     found = list(dict.fromkeys(_terms(text)))
     telling = [term for term in found if term not in _COMMON] or found
-    return _any_of(telling[:MAX_QUERY_TERMS])
+    return telling[:MAX_QUERY_TERMS]
 
 
 def telling_terms(text: str) -> set[str]:
@@ -52,7 +53,8 @@ def telling_terms(text: str) -> set[str]:
     return set(_terms(text)) - _COMMON
 
 
-def _any_of(words: Iterable[str]) -> str:
+def any_of(words: Iterable[str]) -> str:
+    """An expression for FTS5's MATCH: any of these terms; empty if there are none."""
     return " OR ".join(f'"{word}"' for word in words)  # a term holds no quotation mark
 
 

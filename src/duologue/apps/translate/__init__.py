@@ -13,13 +13,14 @@ glossary     terms that are to come out as they are told; terms: how they get th
 from duologue.apps.translate.glossary import Glossary, Term
 from duologue.apps.translate.pieces import Piece, joined, split
 from duologue.apps.translate.protected import translate_batch, translation
-from duologue.apps.translate.translator import OPTIONS, check
+from duologue.apps.translate.translator import OPTIONS, TranslateOptions, check
 
 __all__ = [
     "OPTIONS",
     "Glossary",
     "Piece",
     "Term",
+    "TranslateOptions",
     "check",
     "joined",
     "split",

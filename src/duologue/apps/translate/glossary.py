@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from duologue.data.text_file import read_text
 from duologue.errors import DataError, InputError
 from duologue.text.tokenizer import FIRST_CJK
 
@@ -98,7 +99,7 @@ class Glossary:
         UTF-8, or UTF-16 with its mark; at most 4 MiB. Raises DataError, with the line, for what
         cannot be read, rows that lack something, and two targets for one source.
         """
-        rows = csv.reader(io.StringIO(_text_of(path), newline=""), strict=True)
+        rows = csv.reader(io.StringIO(read_text(path, MAX_FILE_BYTES), newline=""), strict=True)
         terms: list[Term] = []
         lines: dict[str, tuple[int, str]] = {}
         try:
@@ -213,28 +214,6 @@ def _require_term(term: Term) -> None:
 
 
 # --- files -------------------------------------------------------------------------------------
-
-
-def _text_of(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise DataError(path, None, f"cannot be read: {error.strerror}") from None
-    if len(raw) > MAX_FILE_BYTES:
-        raise DataError(path, None, f"larger than {MAX_FILE_BYTES:,} bytes")
-    is_wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
-    try:
-        text = raw.decode("utf-16" if is_wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        problem = "neither UTF-8 nor UTF-16: save the table as CSV in UTF-8"
-        raise DataError(path, line, problem) from None
-    if "\0" in text:
-        raise DataError(
-            path, text[: text.index("\0")].count("\n") + 1, "no text: it has zero bytes"
-        )
-    return text
 
 
 def _term_of(path: Path, line: int, cells: list[str]) -> Term:

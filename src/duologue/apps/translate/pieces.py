@@ -6,7 +6,8 @@ sentence longer than the model can read is cut inside, and its pieces say so.
 
 split                  texts to pieces
 joined, starts         translated pieces to a text, and where each of them stands in it
-sentences, clauses     smaller parts of a piece, which coverage and repair look at one by one
+sentences, clauses     smaller parts of a text, which others look at one by one
+cut                    a stretch in parts of so many tokens
 num_words              how long a text is, in any script
 """
 
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 
 from duologue.explain import Source, token_spans
 from duologue.runtime import Runtime
+from duologue.text.templates import AnyTokenizer
 from duologue.text.tokenizer import FIRST_CJK
 
 # Models learn to translate from single sentences and short turns. Of several at a time they skip
@@ -76,43 +78,21 @@ def _line_pieces(
 ) -> Iterator[Piece]:
     """One line in pieces: sentences together while they fit into `room` tokens."""
     first, num_tokens = start, 0
-    for sentence in _sentences(text, start, end):
-        size = len(runtime.tokenizer.encode(text[sentence.start : sentence.end])) + 1
+    for begin, stop in sentences(text, start, end):
+        size = len(runtime.tokenizer.encode(text[begin:stop])) + 1
         if num_tokens and num_tokens + size > room:
-            yield Piece(first, sentence.start)
-            first, num_tokens = sentence.start, 0
+            yield Piece(first, begin)
+            first, num_tokens = begin, 0
         if size > longest:
-            yield from _cut(runtime, text, sentence, longest)
-            first = sentence.end
+            for place, last in cut(runtime.tokenizer, text, begin, stop, longest):
+                place += _num_blank(text[place:last])
+                if place < last:
+                    yield Piece(place, last, is_cut=True)
+            first = stop
         else:
             num_tokens += size
     if first < end:
         yield Piece(first, end)
-
-
-def _sentences(text: str, start: int, end: int) -> Iterator[Piece]:
-    for match in _SENTENCE.finditer(text, start, end):
-        if match.end() > start:
-            yield Piece(start, match.end())
-            start = match.end()
-
-
-def _cut(runtime: Runtime, text: str, sentence: Piece, longest: int) -> Iterator[Piece]:
-    """A sentence in pieces of at most `longest` tokens, between words where there are blanks."""
-    tokenizer = runtime.tokenizer
-    body = text[sentence.start : sentence.end]
-    starts = [start for start, _ in token_spans(tokenizer, body, tokenizer.encode(body))]
-    done = 0
-    while done < len(body):
-        token = bisect_left(starts, done) + longest - 1  # one less: a new start may cost a token
-        stop = max(done + 1, starts[token]) if token < len(starts) else len(body)
-        blank = body.rfind(" ", done, stop) + 1
-        if stop < len(body) and blank > (done + stop) // 2:
-            stop = blank
-        start = done + _num_blank(body[done:stop])
-        if start < stop:
-            yield Piece(sentence.start + start, sentence.start + stop, is_cut=True)
-        done = stop
 
 
 def _num_blank(text: str) -> int:
@@ -138,9 +118,34 @@ def num_words(text: str) -> float:
     return len(_WORD.findall(text)) + len(_HAN.findall(text)) / _HAN_A_WORD
 
 
-def sentences(text: str) -> list[tuple[int, int]]:
-    """(start, end) of each sentence of a text without line breaks; together they are all of it."""
-    return [(piece.start, piece.end) for piece in _sentences(text, 0, len(text))]
+def sentences(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
+    """(start, end) of each sentence with the blanks behind it; together all from start to end.
+
+    Line breaks are blanks like others.
+    """
+    found = []
+    for match in _SENTENCE.finditer(text, start, len(text) if end is None else end):
+        if match.end() > start:
+            found.append((start, match.end()))
+            start = match.end()
+    return found
+
+
+def cut(
+    tokenizer: AnyTokenizer, text: str, start: int, end: int, num_tokens: int
+) -> Iterator[tuple[int, int]]:
+    """Stretches of at most `num_tokens` tokens, cut between words where there are blanks."""
+    body = text[start:end]
+    starts = [first for first, _ in token_spans(tokenizer, body, tokenizer.encode(body))]
+    done = 0
+    while done < len(body):
+        token = bisect_left(starts, done) + max(1, num_tokens - 1)  # a new start may cost a token
+        stop = max(done + 1, starts[token]) if token < len(starts) else len(body)
+        blank = body.rfind(" ", done, stop) + 1
+        if stop < len(body) and blank > (done + stop) // 2:
+            stop = blank
+        yield start + done, start + stop
+        done = stop
 
 
 def clauses(text: str) -> list[tuple[int, int]]:

@@ -41,7 +41,7 @@ _OF_TRANSLATION = ("invented", "wrong_language")  # checks whose spans are not o
 
 @dataclass(frozen=True)
 class Languages:
-    """From which language into which; see translate_batch."""
+    """From which language into which; see TranslateOptions."""
 
     to: str | None = None
     from_: str | None = None

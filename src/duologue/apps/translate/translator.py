@@ -3,9 +3,8 @@
     text  --split-->  pieces  --beam search, many at a time-->  drafts  --repaired-->  drafts
     --join-->  text
 
-translation      all of it as a plan, for whoever runs it
-translate_batch  the plan, run to its end
-check            a translation from elsewhere
+translation   all of it as a plan, for whoever runs it
+check         a translation from elsewhere
 """
 
 from __future__ import annotations
@@ -26,57 +25,51 @@ from duologue.types import Alternative, Checks, Options, Result, Span
 OPTIONS = Options(max_tokens=256, beam_size=4, length_penalty=1.0)
 
 
-def translate_batch(
-    runtime: Runtime,
-    texts: Sequence[str],
-    to: str | None = None,
-    from_: str | None = None,
-    options: Options | None = None,
-    check: bool = True,
-    glossary: Glossary | None = None,
-) -> list[Result]:
-    """Translate texts together; results in their order.
+@dataclass(frozen=True)
+class TranslateOptions:
+    """How texts are translated.
 
-    to       language code; None where the model has but one target
-    from_    language code; must be given to a model that has to be told what it reads, and is
-             otherwise only checked
-    options  None: as the model was published, or OPTIONS (beam search)
-    check    look for what is missing or too much, decode such pieces again, and say what remains
-    glossary terms that are put into the translations; checks.glossary says which could not be
-
-    Results lack evidence; they have alternatives if the text was one piece: what else its
-    search found, with a repaired text's first try before the others.
-    decode_ms is a text's share, by produced tokens, of the time that the batch took. Raises
-    InputError for a language or a text of no use, which it names by number if there are several.
+    to        language code; None where the model has but one target
+    from_     language code; must be given to a model that has to be told what it reads, and is
+              otherwise only checked; "auto" is guessed, text by text, for Duologue's own models,
+              and where nothing tells, the model has to see it
+    options   how to decode; None: as the model was published, or OPTIONS (beam search)
+    check     look for what is missing or too much, decode such pieces again, and say what remains
+    glossary  terms that are put into the translations; Checks.glossary says which could not be
     """
-    return run_plan(runtime, translation(runtime, texts, to, from_, options, check, glossary))
+
+    to: str | None = None
+    from_: str | None = None
+    options: Options | None = None
+    check: bool = True
+    glossary: Glossary | None = None
 
 
 def translation(
-    runtime: Runtime,
-    texts: Sequence[str],
-    to: str | None = None,
-    from_: str | None = None,
-    options: Options | None = None,
-    check: bool = True,
-    glossary: Glossary | None = None,
+    runtime: Runtime, texts: Sequence[str], how: TranslateOptions
 ) -> Plan[list[Result]]:
-    """What translate_batch does, as a plan; raises what it raises when it begins."""
+    """Translations of texts in which nothing has to stay, as a plan.
+
+    how  where from_ is "auto", the model itself must know what that means
+
+    Results hold, and errors are, what protected.translate_batch says.
+    """
+    to, from_, glossary = how.to, how.from_, how.glossary
     prefix = runtime.template.prefix("translate", from_, to)
     check_texts(texts)
     if glossary is not None:
         glossary.require_pair(from_, to)
-    task = Task(runtime, to, from_, prefix, options or runtime.options(OPTIONS))
+    task = Task(runtime, to, from_, prefix, how.options or runtime.options(OPTIONS))
     plans = [split(runtime, text, to, from_) for text in texts]
     sources = [
         text[piece.start : piece.end]
         for text, pieces in zip(texts, plans, strict=True)
         for piece in pieces
     ]
-    look = check or glossary is not None
+    look = how.check or glossary is not None
     answers = yield [task.ask(source, look=look) for source in sources]
     drafts = [drafted(task, *pair) for pair in zip(sources, answers, strict=True)]
-    if check:
+    if how.check:
         drafts = yield from repaired(task, drafts)
     if glossary is not None:
         drafts = yield from _with_terms(task, glossary, drafts)

@@ -6,11 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
-from starlette.requests import HTTPConnection
 
 from duologue.server.commands import Commands, state_of
 from duologue.server.schemas import Body, Text
-from duologue.server.security import Chat
+from duologue.server.security import Chat, of_app
 from duologue.types import Result
 
 router = APIRouter(prefix="/v1/assistant", tags=["assistant"])
@@ -66,13 +65,7 @@ class Rings(BaseModel):
     data: list[Ring]
 
 
-async def commands_of(connection: HTTPConnection) -> Commands:
-    """The assistant."""
-    commands: Commands = connection.app.state.commands
-    return commands
-
-
-CommandsDep = Annotated[Commands, Depends(commands_of)]
+CommandsDep = Annotated[Commands, Depends(of_app("commands"))]
 
 
 # Documented and not checked again: the assistant made it.

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from starlette.requests import HTTPConnection
 
 from duologue.conversation import Conversation
 from duologue.errors import DuologueError, InputError
@@ -18,7 +17,7 @@ from duologue.server.dialogues import Answer, Dialogues
 from duologue.server.errors import ApiError, body
 from duologue.server.routes.knowledge import KnowledgeDep
 from duologue.server.schemas import options_of
-from duologue.server.security import Access, Chat, ServiceDep
+from duologue.server.security import Access, Chat, ServiceDep, of_app
 from duologue.server.service import Service
 from duologue.server.sse import EventStream, frame, while_here
 from duologue.storage.export import WRITERS
@@ -31,13 +30,7 @@ Id = Annotated[str, Path(max_length=64)]
 _MEDIA_TYPES = {"json": "application/json", "md": "text/markdown", "txt": "text/plain"}
 
 
-async def dialogues_of(connection: HTTPConnection) -> Dialogues:
-    """The turns in stored conversations."""
-    dialogues: Dialogues = connection.app.state.dialogues
-    return dialogues
-
-
-DialoguesDep = Annotated[Dialogues, Depends(dialogues_of)]
+DialoguesDep = Annotated[Dialogues, Depends(of_app("dialogues"))]
 
 
 # --- conversations ---------------------------------------------------------------------------

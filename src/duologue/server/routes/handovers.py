@@ -6,12 +6,11 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel
-from starlette.requests import HTTPConnection
 
 from duologue.server import views
 from duologue.server.desk import Desk
 from duologue.server.schemas import Body, Message, Text
-from duologue.server.security import Admin, ServiceDep
+from duologue.server.security import Admin, ServiceDep, of_app
 
 router = APIRouter(prefix="/v1/handovers", tags=["hand-overs"])
 
@@ -52,13 +51,7 @@ class Reply(Body):
     text: Text
 
 
-async def desk_of(connection: HTTPConnection) -> Desk:
-    """Where people take over."""
-    desk: Desk = connection.app.state.desk
-    return desk
-
-
-DeskDep = Annotated[Desk, Depends(desk_of)]
+DeskDep = Annotated[Desk, Depends(of_app("desk"))]
 
 
 @router.get("", response_model=HandOvers)

@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel
-from starlette.requests import HTTPConnection
 
 from duologue.apps.support.answer import OPTIONS
 from duologue.server.errors import ApiError
 from duologue.server.knowledge import Knowledge, Progress
 from duologue.server.schemas import Body, OptionChanges, Text, options_of
-from duologue.server.security import Admin, Chat, ServiceDep
+from duologue.server.security import Admin, Chat, ServiceDep, of_app
 from duologue.types import Result
 
 router = APIRouter(prefix="/v1", tags=["documents"])
@@ -91,13 +90,7 @@ class Asked(Body):
     options: OptionChanges | None = None
 
 
-async def knowledge_of(connection: HTTPConnection) -> Knowledge:
-    """The documents of the server."""
-    knowledge: Knowledge = connection.app.state.knowledge
-    return knowledge
-
-
-KnowledgeDep = Annotated[Knowledge, Depends(knowledge_of)]
+KnowledgeDep = Annotated[Knowledge, Depends(of_app("knowledge"))]
 
 
 @router.get("/kb/documents", response_model=Documents)

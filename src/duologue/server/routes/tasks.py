@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 from starlette.requests import HTTPConnection
 
 from duologue.apps.sentiment import choice, judging
-from duologue.apps.translate import Glossary
+from duologue.apps.translate import Glossary, TranslateOptions
 from duologue.apps.translate.glossary import MAX_TERM_CHARS, MAX_TERMS
 from duologue.engine.memory import Memory
 from duologue.errors import InputError
@@ -171,11 +171,9 @@ async def translate(
     served = service.reader(body.model)
     options = options_of(body.options, served.model.options("translate"), service.limits)
     texts = body.texts if body.texts is not None else [body.text or ""]
-    languages = body.to, body.from_
     terms = _glossary(body, service.limits)
-    work = jobs.translate(
-        service, served, texts, languages, options, access.owner, check=body.check, glossary=terms
-    )
+    how = TranslateOptions(body.to, body.from_, options, body.check, terms)
+    work = jobs.translate(service, served, texts, how, access.owner)
     results = await jobs.unless_gone(request.receive, work)
     for result in results:
         service.metrics.used(served.name, result.usage)

@@ -79,6 +79,28 @@ export function debounce(run, delayMs) {
   };
 }
 
+/**
+ * Gives `take` the files that are dropped on an element, which has the class "dropping" while some
+ * are over it. Where `isOpen` says no, none are taken.
+ */
+export function acceptDrops(element, take, isOpen = () => true) {
+  const hasFiles = (event) => isOpen() && event.dataTransfer?.types.includes("Files");
+  element.addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    element.classList.add("dropping");
+  });
+  element.addEventListener("dragleave", (event) => {
+    if (!element.contains(event.relatedTarget)) element.classList.remove("dropping");
+  });
+  element.addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    element.classList.remove("dropping");
+    take([...event.dataTransfer.files]);
+  });
+}
+
 /** Lets the reader save a blob as a file. */
 export function saveFile(blob, name) {
   const url = URL.createObjectURL(blob);

@@ -3,7 +3,7 @@
 import { call, send } from "./api.js";
 import { passage, sources } from "./citations.js";
 import { confirm } from "./dialogs.js";
-import { byId, el, iconButton } from "./dom.js";
+import { acceptDrops, byId, el, iconButton } from "./dom.js";
 import { bytes, number, percent, t, when } from "./i18n.js";
 import { announce, showError, showNote } from "./notices.js";
 import { info } from "./server.js";
@@ -25,7 +25,7 @@ export class Library {
       await this.#add([...target.files]);
       target.value = "";
     });
-    this.#acceptDrops(byId("documents"));
+    acceptDrops(byId("documents"), (files) => this.#add(files), () => this.#canChange);
   }
 
   async show() {
@@ -160,23 +160,5 @@ export class Library {
     } catch (error) {
       showError(error);
     }
-  }
-
-  #acceptDrops(view) {
-    const isFile = (event) => this.#canChange && event.dataTransfer?.types.includes("Files");
-    view.addEventListener("dragover", (event) => {
-      if (!isFile(event)) return;
-      event.preventDefault();
-      view.classList.add("dropping");
-    });
-    view.addEventListener("dragleave", (event) => {
-      if (!view.contains(event.relatedTarget)) view.classList.remove("dropping");
-    });
-    view.addEventListener("drop", (event) => {
-      if (!isFile(event)) return;
-      event.preventDefault();
-      view.classList.remove("dropping");
-      this.#add([...event.dataTransfer.files]);
-    });
   }
 }

@@ -1,6 +1,6 @@
 // The view of the translator: two panes, menus of languages, files.
 
-import { byId, copyText, debounce, el } from "./dom.js";
+import { acceptDrops, byId, copyText, debounce, el } from "./dom.js";
 import { FileJob } from "./filejob.js";
 import { languageName, t } from "./i18n.js";
 import { announce, showError } from "./notices.js";
@@ -147,25 +147,10 @@ export class Translator {
   // --- files -----------------------------------------------------------------------------------
 
   #acceptFiles() {
-    const view = byId("translate");
     byId("file").addEventListener("change", ({ target }) => {
       if (target.files[0]) this.#job.start(target.files[0]);
       target.value = "";
     });
-    const isFile = (event) => event.dataTransfer?.types.includes("Files");
-    view.addEventListener("dragover", (event) => {
-      if (!isFile(event)) return;
-      event.preventDefault();
-      view.classList.add("dropping");
-    });
-    view.addEventListener("dragleave", (event) => {
-      if (!view.contains(event.relatedTarget)) view.classList.remove("dropping");
-    });
-    view.addEventListener("drop", (event) => {
-      if (!isFile(event)) return;
-      event.preventDefault();
-      view.classList.remove("dropping");
-      if (event.dataTransfer.files[0]) this.#job.start(event.dataTransfer.files[0]);
-    });
+    acceptDrops(byId("translate"), ([file]) => file && this.#job.start(file));
   }
 }
