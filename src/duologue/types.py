@@ -237,6 +237,22 @@ class SentenceLabel:
 
 
 @dataclass(frozen=True)
+class Match:
+    """An entry of a translation memory that is like a text.
+
+    score  1: the same text; else below 1: the share of characters that are alike
+    """
+
+    source: str
+    target: str
+    score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The match as plain JSON-ready values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished reply, translation or label, with what a program needs to judge it.
 
@@ -252,6 +268,8 @@ class Result:
     declined       the documents do not say, or an assistant did not understand; `text` says so
     command        what an assistant made of the text; None elsewhere, and if nothing fitted
     sentences      of a label: each sentence judged by itself, if that was asked for
+    match          of a translation: the earlier one of a translation memory that it is; None: the
+                   model made it
     mixed          sentences of the text say clearly different things; see apps.sentiment
     """
 
@@ -269,6 +287,7 @@ class Result:
     sentences: tuple[SentenceLabel, ...] = ()
     mixed: bool = False
     influence: tuple[Span, ...] = ()
+    match: Match | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON-ready values; one of these is one line of `--json`."""

@@ -132,3 +132,28 @@ def test_a_memory_refuses_what_is_of_no_use(run_cli: RunCli, page: Path) -> None
         run_cli("tm", "add", str(page), "a", "b", "--from", "en", "--to", "zh"), "page.md"
     )
     assert page.read_text(encoding="utf-8") == TEXT
+
+
+def test_lines_and_texts_are_looked_up_in_a_memory(
+    run_cli: RunCli, translate: list[str], tmp_path: Path
+) -> None:
+    memory, text = tmp_path / "work.tm", "what time does the train leave?"
+    added = run_cli("tm", "add", memory, text, "火车几点出发？", "--from", "en", "--to", "zh")
+    assert added.returncode == 0
+    alike = "what time does the train leave!"
+    stdin = f"{text}\n\nhello how are you\n{alike}\n".encode()
+    plain = lines_of(run_cli(*translate, stdin=stdin))
+    for language in ((), ("--from", "auto"), ("--from", "en")):
+        done = run_cli(*translate, *language, "--memory", memory, stdin=stdin)
+        lines = lines_of(done)
+        assert [lines[0], lines[3]] == ["火车几点出发？"] * 2
+        assert lines[1:3] == plain[1:3]
+        told = [line for line in done.stderr.decode().splitlines() if "memory" in line]
+        assert len(told) == 1
+        assert told[0].startswith("duologue: warning: text 4: the translation of a similar text")
+    done = run_cli(*translate, "--memory", memory, "--json", "--explain", text, "hello")
+    known, made = map(json.loads, lines_of(done))
+    assert known["match"] == {"source": text, "target": "火车几点出发？", "score": 1.0}
+    assert (known["text"], known["confidence"]) == ("火车几点出发？", 1.0)
+    assert made["match"] is None
+    assert_refused(run_cli(*translate, "--memory", tmp_path / "none.tm", "hello"), "no such")

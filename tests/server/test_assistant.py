@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ import httpx
 import pytest
 from server_site import Json, Site, Start, error_of
 
+from duologue.apps.assistant import AssistantFiles
+from duologue.errors import ConfigError
 from duologue.server import commands
 from duologue.storage.database import open_database, sqlite_url
 from duologue.storage.keys import Keys
@@ -88,6 +92,42 @@ def test_sessions_and_timers_belong_to_a_key(start: Start, tmp_path: Path) -> No
     assert "buy milk" not in tell(site.client(bob), "read my notes")["result"]["text"]
     error_of(site.client(only).post("/v1/assistant", json={"text": "x"}), 403, "forbidden")
     error_of(site.client(only).post("/v1/assistant/due"), 403, "forbidden")
+
+
+LAMP = """
+intents:
+  lamp_set:
+    title: {en: set the lamp}
+    examples:
+      en: ["set the lamp to {level}", "lamp {level} percent"]
+    slots:
+      level: {kind: number, required: true, prompt: {en: "How bright?"}}
+    action: ACTION
+    answers:
+      en: {done: "The lamp is at {level}."}
+"""
+
+
+def test_the_server_has_commands_weather_and_a_house_of_its_own(
+    start: Start, tmp_path: Path
+) -> None:
+    lamp, weather, house = (tmp_path / name for name in ("lamp.yaml", "weather.json", "house.json"))
+    lamp.write_text(LAMP.replace("ACTION", "operator:not_"))
+    today = datetime.now(UTC).date().isoformat()
+    weather.write_text(json.dumps({"Berlin": {today: {"condition": "rain", "low": 3, "high": 9}}}))
+    files = AssistantFiles(
+        commands=(lamp,), allow=("operator:not_",), weather=weather, house=house, zone="UTC"
+    )
+    with pytest.raises(ConfigError, match="--allow operator:not_"):
+        start(assistant=replace(files, allow=()))
+    client = start(assistant=files).client()
+    rain = tell(client, "what is the weather in Berlin")
+    assert rain["result"]["text"] == "Berlin, today: rainy, 3 to 9 °C."
+    done = tell(client, "set the lamp to 40")["result"]["command"]
+    assert (done["intent"], done["slots"], done["status"]) == ("lamp_set", {"level": 40}, "done")
+    tell(client, "dim the kitchen light to 30 percent")
+    assert json.loads(house.read_text())["kitchen"]["light"]["level"] == 30
+    assert "30" in tell(client, "is the kitchen light on")["result"]["text"]
 
 
 def test_old_sessions_are_forgotten(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

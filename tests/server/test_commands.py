@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from server_site import Site, Start, begin, error_of
 
+from duologue.apps.assistant import AssistantFiles
 from duologue.cli import invoke, serve
 from duologue.errors import ConfigError, DuologueError, InputError, NotFoundError
 from duologue.server.options import ServeOptions, read_options
@@ -102,8 +103,15 @@ def test_options_of_the_command_go_before_those_of_the_file(tmp_path: Path) -> N
     file = tmp_path / "serve.yaml"
     file.write_text(
         "port: 9000\nmodels: [one, two]\ngrace_s: 3\nlimits:\n  max_tokens: 7\n  max_streams: 8\n"
+        "assistant: {zone: UTC, house: a.json, commands: [b.yaml]}\n"
     )
-    options = read_options(file, port=9001, host=None, limits={"max_tokens": "9"})
+    assistant = {"house": Path("c.json"), "zone": None, "shipped": False}
+    options = read_options(
+        file, port=9001, host=None, limits={"max_tokens": "9"}, assistant=assistant
+    )
+    assert options.assistant == AssistantFiles(
+        commands=(Path("b.yaml"),), shipped=False, house=Path("c.json"), zone="UTC"
+    )
     assert (options.port, options.host, options.models) == (9001, "127.0.0.1", ("one", "two"))
     assert options.grace_s == 3
     assert (options.limits.max_tokens, options.limits.max_streams) == (9, 8)
@@ -121,6 +129,8 @@ def test_options_of_the_command_go_before_those_of_the_file(tmp_path: Path) -> N
         ("models: []", "at least one"),
         ("[1, 2]", "keys with values"),
         ("limits: 3", "keys with values"),
+        ("assistant: 3", "keys with values"),
+        ("assistant: {hook: 1}", "assistant.hook: unknown key"),
         ("a: [", "no YAML"),
         ("\0", "no YAML"),
     ],
@@ -158,6 +168,8 @@ def test_what_cannot_be_served_is_refused(
         (["--model", str(tmp_path / "none")], "no model"),
         (["--model", folder, "--model", folder], "two models are called"),
         (["--database", "mysql://x"], "unknown kind of database"),
+        (["--zone", "Mars/Base"], "time zone 'Mars/Base' is not known"),
+        (["--commands", str(tmp_path / "none.yaml"), "--only"], "cannot be read"),
     ):
         with pytest.raises(DuologueError, match=words):
             run("serve", *arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -180,6 +181,42 @@ def test_a_reply_can_be_stopped(site: Site) -> None:
         done = one(socket, "done")["message"]
     assert done["finish_reason"] == "abort"
     assert texts(client, conversation) == [HELLO, done["text"]]
+
+
+def test_a_draft_elsewhere_is_read_while_a_reply_is_made(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = site.client()
+    conversation, other = begin(client), begin(client)
+    with live(site) as socket:
+        tell(socket, "draft", text=HELLO, conversation_id=conversation)
+        one(socket, "encoded")
+        site.gate.shut(4)
+        tell(socket, "send", conversation_id=conversation)
+        one(socket, "commit")
+        site.gate.wait_until_used_up()
+        tell(socket, "draft", text="what time", conversation_id="none")
+        failed = one(socket, "failed")  # and the reply goes on
+        assert failed["of"] == "draft"
+        queued, submit = threading.Event(), site.served.bridge.submit
+
+        def noted(*values: Any) -> int:
+            number = submit(*values)
+            queued.set()
+            return number
+
+        monkeypatch.setattr(site.served.bridge, "submit", noted)
+        tell(socket, "draft", text="what time", conversation_id=other)
+        assert queued.wait(WAIT_S)
+        site.gate.shut(3)
+        events = until(socket, lambda event: event["type"] == "encoded")
+        assert "done" not in [event["type"] for event in events]
+        site.gate.open()
+        one(socket, "done")
+        tell(socket, "send", conversation_id=other)
+        assert one(socket, "message")["text"] == "what time"
+        one(socket, "done")
+    assert texts(client, other)[0] == "what time"
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,44 @@ def test_a_stop_before_the_reply_is_begun_ends_it(
     say(client, conversation, "what time")
 
 
+@pytest.mark.parametrize("is_read", [False, True])
+def test_a_stop_of_a_live_reply_that_is_prepared_ends_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch, is_read: bool
+) -> None:
+    client = site.client()
+    conversation = begin(client)
+    with nothing_left(site), connect(site.url.replace("http", "ws") + "/v1/live") as live:
+
+        def tell(**frame: Any) -> None:
+            live.send(json.dumps(frame))
+
+        def told() -> Json:
+            return dict(json.loads(live.recv(WAIT_S)))
+
+        draft = {"type": "draft", "text": HELLO, "conversation_id": conversation}
+        if is_read:
+            tell(**draft)
+            assert told()["type"] == "encoded"
+        limits = Held(monkeypatch, type(site.service.limits), "check_texts")
+        if not is_read:
+            tell(**draft)
+        tell(type="send", conversation_id=conversation)
+        limits.wait_until_begun()
+        site.gate.shut(1)  # a reading takes one; no reply ends by itself
+        tell(type="stop")
+        tell(type="nonsense")
+        assert told()["of"] is None  # by now the stop was taken
+        limits.let_go()
+        assert (told()["type"], told()["error"]["code"]) == ("message", "stopped")
+        site.gate.open()
+        # It is the reply that was stopped, and not the connection.
+        tell(type="draft", text="what time", conversation_id=conversation)
+        tell(type="send", conversation_id=conversation)
+        while (event := told())["type"] != "done":
+            assert event["type"] != "failed"
+    assert texts(client, conversation)[:2] == [HELLO, "what time"]
+
+
 def test_several_stops_end_one_reply_once(site: Site, together: Any) -> None:
     client = site.client()
     conversation = begin(client)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from duologue.errors import DataError, InputError, StorageError
 from duologue.storage import translation_memory
 from duologue.storage.translation_exchange import read_entries, write_entries
-from duologue.storage.translation_memory import Entry, Match, TranslationMemory
+from duologue.storage.translation_memory import Entry, TranslationMemory
+from duologue.types import Match
 
 ENTRIES = [
     Entry("Sign in to your account", "Melden Sie sich an", "en", "de"),

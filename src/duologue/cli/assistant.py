@@ -22,10 +22,16 @@ import typer
 from duologue.cli.lines import batches, printable, to_json
 from duologue.cli.options import (
     DEFAULT_MODEL,
+    AllowOption,
+    CommandsOption,
+    HouseOption,
     JsonOption,
     ModelOption,
+    OnlyOption,
     PrecisionOption,
     ThreadsOption,
+    WeatherOption,
+    ZoneOption,
     open_model,
 )
 from duologue.errors import DuologueError
@@ -39,36 +45,18 @@ _LOOK_S = 0.5  # how often the terminal looks for what rings
 
 
 def assistant(  # noqa: PLR0913 - the options of a command are its parameters
-    commands: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE.yaml", help="More commands; may be given often."),
-    ] = None,
-    only: Annotated[
-        bool, typer.Option("--only", help="Leave out the commands that come with Duologue.")
-    ] = False,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODULE:FUNCTION",
-            help="Python code that FILE.yaml may run; may be given often.",
-        ),
-    ] = None,
+    commands: CommandsOption = None,
+    only: OnlyOption = False,
+    allow: AllowOption = None,
     user: Annotated[
         str, typer.Option(metavar="NAME", help="Whose preferences, notes and alarms to use.")
     ] = "local",
     language: Annotated[
         str, typer.Option(metavar="en|zh|de", help="Of answers, before yours can be told.")
     ] = "en",
-    zone: Annotated[
-        str | None,
-        typer.Option(metavar="ZONE", help="Such as Europe/Berlin; this machine's if not given."),
-    ] = None,
-    weather: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="The weather, day by day.")
-    ] = None,
-    house: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="The state of lights and devices.")
-    ] = None,
+    zone: ZoneOption = None,
+    weather: WeatherOption = None,
+    house: HouseOption = None,
     store: Annotated[
         Path | None,
         typer.Option(

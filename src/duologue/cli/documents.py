@@ -2,6 +2,7 @@
 
 files_of          the documents among the arguments
 Files             documents and where each translation goes
+opened_memory     a translation memory
 translate_files   translates them, one after another
 """
 
@@ -118,7 +119,7 @@ class DocumentsCall:
 
 def translate_files(model: Model, files: Files, call: DocumentsCall) -> None:
     """Translate documents; each is written whole or not at all."""
-    with _opened(call.memory) as opened:
+    with opened_memory(call.memory) as opened:
         for source, target in zip(files.sources, files.targets, strict=True):
             with _watched(source.name) as on_progress:
                 document = model.translate_document(
@@ -141,7 +142,8 @@ def translate_files(model: Model, files: Files, call: DocumentsCall) -> None:
 
 
 @contextmanager
-def _opened(memory: Path | None) -> Iterator[TranslationMemory | None]:
+def opened_memory(memory: Path | None) -> Iterator[TranslationMemory | None]:
+    """A translation memory, which must exist; None for None."""
     from duologue.storage.translation_memory import TranslationMemory
 
     if memory is None:

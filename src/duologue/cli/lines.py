@@ -27,6 +27,10 @@ _FINDINGS = {
     "wrong_language": "this may be in another language",
     "glossary": "these terms did not come out as told",
 }
+_ENDS = {
+    "length": "the answer reached its length limit and is cut",
+    "abort": "the answer was ended early and is cut",
+}
 _NO_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), " ")
 
 
@@ -105,10 +109,11 @@ def warn(result: Result, where: str = "") -> None:
             problems.append(f"{problem}: {_quoted(found)}")
     if lost := result.checks.lost:
         problems.append(f"these are missing or too many: {', '.join(lost[:_SHOWN_SPANS])}")
-    if result.finish_reason == "length":
-        problems.append("the answer reached its length limit and is cut")
-    if result.finish_reason == "abort":
-        problems.append("the answer was ended early and is cut")
+    if result.match is not None and result.match.score < 1:
+        alike = f"{result.match.score:.0%}"
+        problems.append(f"the translation of a similar text of the memory ({alike})")
+    if ended := _ENDS.get(result.finish_reason):
+        problems.append(ended)
     for problem in problems:
         print(f"duologue: warning: {where}{problem}", file=sys.stderr)
 

@@ -92,6 +92,35 @@ ResumeOption = Annotated[
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 
+# What an assistant can do, and of what: for duologue assistant and duologue serve.
+CommandsOption = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE.yaml", help="More commands; may be given often."),
+]
+OnlyOption = Annotated[
+    bool, typer.Option("--only", help="Leave out the commands that come with Duologue.")
+]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE:FUNCTION",
+        help="Python code that --commands may run; may be given often.",
+    ),
+]
+ZoneOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ZONE",
+        help="Of commands, such as Europe/Berlin; this machine's if not given.",
+    ),
+]
+WeatherOption = Annotated[
+    Path | None, typer.Option(metavar="FILE.json", help="The weather, day by day.")
+]
+HouseOption = Annotated[
+    Path | None, typer.Option(metavar="FILE.json", help="The state of lights and devices.")
+]
+
 
 def open_model(name: str, precision: Precision, threads: int | None) -> Model:
     """Load the model that the shared options name; others' models show their licence."""

@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from duologue.cli.options import DEFAULT_MODEL, capped
+from duologue.cli.options import (
+    DEFAULT_MODEL,
+    AllowOption,
+    CommandsOption,
+    HouseOption,
+    OnlyOption,
+    WeatherOption,
+    ZoneOption,
+    capped,
+)
 from duologue.errors import ConfigError, InputError
 from duologue.types import Precision
 
@@ -58,10 +67,24 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
             help="Documents to answer from; those of `duologue kb` if not given.",
         ),
     ] = None,
+    glossary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[FROM:TO=]FILE.csv",
+            help="Terms that translations are to have, for two languages or for all; may be given "
+            "often.",
+        ),
+    ] = None,
     handover_webhook: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Told of questions that wait for a person."),
     ] = None,
+    commands: CommandsOption = None,
+    only: OnlyOption = False,
+    allow: AllowOption = None,
+    zone: ZoneOption = None,
+    weather: WeatherOption = None,
+    house: HouseOption = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -93,6 +116,7 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
     Examples:
       duologue serve
       duologue serve --model ./my-model --port 8080 --limit max_streams=16
+      duologue serve --glossary en:de=terms.csv --weather weather.json --commands lamp.yaml
       duologue keys create phone && duologue serve --host 0.0.0.0
     """
     server = needed("duologue.server.running")
@@ -104,7 +128,16 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
         data=data,
         database=database,
         kb=kb,
+        glossaries=tuple(glossary) if glossary else None,
         handover_webhook=handover_webhook,
+        assistant={
+            "commands": tuple(commands) if commands else None,
+            "shipped": False if only else None,
+            "allow": tuple(allow) if allow else None,
+            "zone": zone,
+            "weather": weather,
+            "house": house,
+        },
         limits=dict(map(_limit, limit or [])),
         allow_origins=tuple(allow_origin) if allow_origin else None,
         precision=precision,

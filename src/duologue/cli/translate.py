@@ -59,7 +59,8 @@ def translate(  # noqa: PLR0913 - the options of a command are its parameters
     memory: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.tm", help="Look up documents in a translation memory; see duologue tm."
+            metavar="FILE.tm",
+            help="Look up what is to be translated in a translation memory; see duologue tm.",
         ),
     ] = None,
     glossary: Annotated[
@@ -101,20 +102,30 @@ def translate(  # noqa: PLR0913 - the options of a command are its parameters
       duologue translate --to en --from zh < chinese.txt > english.txt
       duologue translate --to de guide.md slides.docx
       duologue translate --to zh --from auto --memory work.tm -o chinese/ *.html
+      duologue translate --to de --memory work.tm < english.txt
       duologue translate --to zh --beam 1 --json "Good morning."
       duologue translate --to de --glossary terms.csv < english.txt
       duologue translate --to de --explain "Two dogs run across a field."
       duologue translate --model Helsinki-NLP/opus-mt-en-fr "Good morning."
     """
     from duologue.apps.translate import Glossary
-    from duologue.cli.documents import DocumentsCall, Files, files_of, translate_files
+    from duologue.apps.translate.remembered import with_remembered
+    from duologue.cli.documents import (
+        DocumentsCall,
+        Files,
+        files_of,
+        opened_memory,
+        translate_files,
+    )
     from duologue.cli.lines import answer, with_influence
 
     paths = files_of(texts or [])
-    if not paths and (output is not None or memory is not None or force):
-        raise InputError("--output, --memory and --force are for documents: name a file")
+    if not paths and (output is not None or force):
+        raise InputError("--output and --force are for documents: name a file")
     if paths and explain:
         raise InputError("--explain is for texts, not for documents")
+    if memory is not None and to is None:
+        raise InputError("--memory needs --to: it holds translations into several languages")
     files = Files(paths, output, force, to) if paths else None
     terms = None if glossary is None else Glossary.read(glossary)
     loaded = open_model(model, precision, threads)
@@ -128,7 +139,7 @@ def translate(  # noqa: PLR0913 - the options of a command are its parameters
         translate_files(loaded, files, call)
         return
 
-    def predict(batch: list[str]) -> list[Result]:
+    def made(batch: list[str]) -> list[Result]:
         results = loaded.translate_batch(batch, to, from_, options, check, terms)
         if not explain:
             return results
@@ -139,4 +150,5 @@ def translate(  # noqa: PLR0913 - the options of a command are its parameters
         fields = "\t".join([result.text, *(other.text for other in result.alternatives)])
         return with_influence(fields, result) if explain else fields
 
-    answer(texts, predict, line, as_json)
+    with opened_memory(memory) as known:
+        answer(texts, lambda batch: with_remembered(known, batch, to, from_, made), line, as_json)

@@ -28,6 +28,7 @@ from duologue.server.options import ServeOptions
 from duologue.server.routes import (
     assistant,
     conversations,
+    explain,
     handovers,
     health,
     info,
@@ -50,6 +51,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     conversations.router,
     live.router,
     tasks.router,
+    explain.router,
     assistant.router,
     knowledge.router,
     handovers.router,
@@ -81,7 +83,7 @@ def make_app(
     documents = Knowledge(service)
     desk = Desk(service, documents, options.handover_webhook)
 
-    commands = Commands(service, options.data)
+    commands = Commands(service, options.data, options.assistant)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

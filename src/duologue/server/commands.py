@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from duologue.apps.assistant import Assistant, AssistantOptions, State
+from duologue.apps.assistant import Assistant, AssistantFiles, AssistantOptions, State
 from duologue.apps.assistant.values import LANGUAGES
-from duologue.apps.assistant.webhook import Hook
 from duologue.runtime import check_text
 from duologue.server.errors import ApiError
 from duologue.server.service import Service
@@ -37,15 +36,18 @@ class _Session:
 class Commands:
     """For the event loop; understanding and doing are done on the threads of the service.
 
-    data  folder of what is kept for people
+    data   folder of what is kept for people
+    files  what it can do, and of what
 
-    Preferences, notes and timers belong to a key, where a conversation is to its session. It takes
-    a second or so to learn the commands, which is done when somebody says the first one.
+    Preferences, notes and timers belong to a key, and a conversation to its session; the house is
+    everybody's. It takes a second or so to learn the commands, which is done when somebody says the
+    first one.
     """
 
-    def __init__(self, service: Service, data: Path) -> None:
+    def __init__(self, service: Service, data: Path, files: AssistantFiles) -> None:
         self._service = service
         self._data = data
+        self._files = files
         self._assistant: Assistant | None = None
         self._making = threading.Lock()
         self._sessions: OrderedDict[tuple[str, str], _Session] = OrderedDict()
@@ -97,9 +99,7 @@ class Commands:
     def _made(self) -> Assistant:
         with self._making:
             if self._assistant is None:
-                # Who may say something to a server is not to reach what only the server can reach.
-                hook = Hook(allow_private=False)
-                options = AssistantOptions(store=self._data / FILE_NAME, hook=hook)
+                options = AssistantOptions(**vars(self._files), store=self._data / FILE_NAME)
                 self._assistant = self._service.reader().model.assistant(options)
             return self._assistant
 

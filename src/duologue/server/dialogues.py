@@ -1,6 +1,7 @@
 """Turns in stored conversations, one at a time in each.
 
 Answer      a reply in a conversation: what was asked, and what is on its way
+Hold        what a conversation is held by while it is answered
 Dialogues   say, make again, stop, delete
 
 The engine begins while the question is being stored. Nobody is told of either before it is stored.
@@ -66,7 +67,7 @@ class _Asking:
 
 
 @dataclass(eq=False)
-class _Turn:
+class Hold:
     """What holds a conversation; running: its reply, None while that is prepared."""
 
     running: Running | None = None
@@ -88,7 +89,7 @@ class Dialogues:
         self._store = service.conversations
         self._paths = Paths(service.conversations)
         self._saves = threading.BoundedSemaphore(MAX_SAVES)
-        self._running: dict[tuple[str, str], _Turn] = {}
+        self._running: dict[tuple[str, str], Hold] = {}
 
     async def say(
         self,
@@ -97,12 +98,14 @@ class Dialogues:
         text: str,
         options: Options,
         recall: Recall | None = None,
+        hold: Hold | None = None,
         /,
         **after: str | None,
     ) -> Answer:
         """Say something in a conversation.
 
         recall  may know a conversation that has read this text after the path already
+        hold   by which the caller may stop the reply while it is prepared
         after  parent=: the message that it comes after, None before the first; without: the head
 
         Answers from documents have options of their own. Raises ApiError (busy) while another reply
@@ -139,7 +142,7 @@ class Dialogues:
             is_first = parent == found.head and not (path and path[-1].role == "user")
             return _Asking(served, known, reply, path, store, not is_first)
 
-        return await self._answer(owner, conversation, prepare)
+        return await self._answer(owner, conversation, prepare, hold)
 
     async def regenerate(
         self, owner: str, conversation: str, message: str, options: Options
@@ -192,19 +195,19 @@ class Dialogues:
 
     def stop(self, owner: str, conversation: str) -> bool:
         """End the reply that is being made in a conversation; False if there is none."""
-        turn = self._running.get((owner, conversation))
-        if turn is None:
+        hold = self._running.get((owner, conversation))
+        if hold is None:
             return False
-        turn.stop()
+        hold.stop()
         return True
 
     async def delete(self, owner: str, conversation: str) -> None:
         """Delete a conversation, and what is kept of it in memory and on disk."""
-        turn = self._running.get((owner, conversation))
-        if turn is not None:
-            turn.stop()
-            if turn.running is not None:
-                await turn.running.wait()
+        hold = self._running.get((owner, conversation))
+        if hold is not None:
+            hold.stop()
+            if hold.running is not None:
+                await hold.running.wait()
         gone = await self._service.stored(self._store.delete, owner, conversation)
         self._desk.forget(conversation)
         self._paths.forget(owner, conversation)
@@ -220,12 +223,16 @@ class Dialogues:
         return Answer(await self._service.stored(self._view, owner, question), Silence())
 
     async def _answer(
-        self, owner: str, conversation: str, prepare: Callable[[], _Asking]
+        self,
+        owner: str,
+        conversation: str,
+        prepare: Callable[[], _Asking],
+        hold: Hold | None = None,
     ) -> Answer:
         where = owner, conversation
         if where in self._running:
             raise ApiError("busy", "a reply is being made here already: stop it, or wait for it")
-        self._running[where] = turn = _Turn()
+        self._running[where] = hold = hold or Hold()
         asking: _Asking
         stored: Future[Stored]
 
@@ -240,8 +247,8 @@ class Dialogues:
         def release() -> None:
             del self._running[where]
 
-        turn.running = running = await self._service.reply(owner, begin, keep, release)
-        if turn.is_stopped:
+        hold.running = running = await self._service.reply(owner, begin, keep, release)
+        if hold.is_stopped:
             running.stop()
         stored = self._service.storing(asking.store)
         try:

@@ -74,20 +74,21 @@ async def translate(
     service: Service,
     served: ServedModel,
     texts: Sequence[str],
-    languages: tuple[str | None, str | None],
-    options: Options,
+    how: TranslateOptions,
     owner: str,
-    check: bool = True,
 ) -> list[Result]:
     """What apps.translate.translate_batch gives; raises what it raises.
 
-    languages  to, from
+    how  where it has no glossary, the server's is used, if there is one for the languages
     """
-    runtime, (to, from_) = served.runtime, languages
+    runtime = served.runtime
 
     def begin() -> tuple[Plan[list[Result]], Sequence[Ask] | Ended[list[Result]]]:
         service.limits.check_texts(runtime, texts, "texts")
-        plan = translation(runtime, texts, TranslateOptions(to, from_, options, check))
+        terms = how.glossary
+        if terms is None:
+            terms = service.glossaries.of(texts, how.to, how.from_, runtime.config.languages)
+        plan = translation(runtime, texts, replace(how, glossary=terms))
         return plan, advance(plan)
 
     plan, asked = await service.work(begin)

@@ -29,9 +29,11 @@ class Limits:
     max_document_bytes  of one document that is uploaded
     max_source_tokens  of the text of a request, as the model counts
     max_texts          texts in one request
+    max_terms          terms of the glossary of one request
     max_tokens         of a reply that may be asked for
     max_beam_size      beams of one request
     max_hypotheses     hypotheses of one request (num_hypotheses, n, alternatives)
+    max_erasures       times that an answer is scored again to explain it
     max_streams        open streams and WebSockets of one key
     max_requests_per_minute  of one key
     max_request_s      seconds until a request is ended
@@ -44,9 +46,11 @@ class Limits:
     max_document_bytes: int = 32 * 2**20
     max_source_tokens: int = 16_384
     max_texts: int = 64
+    max_terms: int = 256
     max_tokens: int = 1024
     max_beam_size: int = 8
     max_hypotheses: int = 8
+    max_erasures: int = 96
     max_streams: int = 64
     max_requests_per_minute: int = 3000
     max_request_s: float = 120.0

@@ -27,10 +27,10 @@ from duologue.engine.memory import Memory
 from duologue.errors import DuologueError, EngineError
 from duologue.explain import Source
 from duologue.server.bridge import Job
-from duologue.server.dialogues import Answer, Dialogues
-from duologue.server.errors import ApiError, body, report
+from duologue.server.dialogues import Answer, Dialogues, Hold
+from duologue.server.errors import ApiError, report
 from duologue.server.jobs import run_job
-from duologue.server.live_frames import DraftFrame, SendFrame
+from duologue.server.live_frames import DraftFrame, SendFrame, failed
 from duologue.server.service import ServedModel, Service, servable
 from duologue.storage.records import StoredMessage
 from duologue.text.imported_template import Prefix
@@ -101,7 +101,8 @@ class LiveSession:
         self._changed = asyncio.Event()
         self._replying: asyncio.Task[None] | None = None
         self._is_replying = False  # until the end is told, or is about to be
-        self._answer: Answer | None = None
+        self._hold: Hold | None = None  # of the reply, from when it is asked for
+        self._sent: Draft | None = None  # that the reply is prepared for
         self._teller: asyncio.Task[None] | None = asyncio.create_task(self._tell())
 
     # --- what the client does ----------------------------------------------------------------
@@ -114,7 +115,7 @@ class LiveSession:
         self._draft = None
         if frame.text.strip():
             self._draft = draft = Draft(frame)
-            draft.reading = asyncio.create_task(self._guarded(self._read, draft))
+            draft.reading = asyncio.create_task(self._guarded("draft", self._read, draft))
             draft.telling = asyncio.create_task(self._work_on(draft))
 
     def send(self, frame: SendFrame) -> None:
@@ -127,26 +128,32 @@ class LiveSession:
         draft.is_sent = self._is_replying = True
         draft.stop()
         self._latest.clear()
-        self._replying = asyncio.create_task(self._guarded(self._reply, draft, frame))
+        self._hold, self._sent = Hold(), draft
+        work = self._guarded("send", self._reply, draft, frame, self._hold)
+        self._replying = asyncio.create_task(work)
 
     def stop(self) -> None:
-        """End the reply."""
-        if self._answer is not None:
-            self._answer.running.stop()
+        """End the reply, also one that is still prepared."""
+        if self._hold is not None:
+            self._hold.stop()
+        if self._sent is not None and self._sent.reading is not None:
+            self._sent.reading.cancel()  # nothing is to be said after it
 
-    def fail(self, error: DuologueError) -> None:
-        """Tell of an error."""
-        self._failures.append({"type": "failed", **body(error)})
+    def fail(self, error: DuologueError, of: str | None) -> None:
+        """Tell of an error; of: the type of the frame that it came from, None: it has none."""
+        self._failures.append(failed(error, of))
         self._changed.set()
 
     async def close(self) -> None:
         """End everything, and let go of it."""
         self.stop()
         ending = [self._teller, self._replying]
-        if self._draft is not None:
-            self._draft.is_sent = False
-            ending += self._draft.stop()
-        self._teller = self._replying = self._draft = self._known = None
+        for draft in (self._draft, self._sent):
+            if draft is not None:
+                draft.is_sent = False
+                ending += draft.stop()
+        self._teller = self._replying = self._known = None
+        self._draft = self._sent = self._hold = None
         running = [task for task in ending if task is not None]
         for task in running:
             task.cancel()
@@ -218,10 +225,10 @@ class LiveSession:
         frame = draft.frame
         works = []
         if frame.sentiment:
-            works.append(self._guarded(self._judge, draft, draft.served))
+            works.append(self._guarded("draft", self._judge, draft, draft.served))
         if frame.translate_to is not None:
             to = frame.translate_to
-            works.append(self._guarded(self._translate, draft, draft.served, to))
+            works.append(self._guarded("draft", self._translate, draft, draft.served, to))
         await asyncio.gather(*works)
 
     async def _judge(self, draft: Draft, served: ServedModel) -> None:
@@ -305,24 +312,9 @@ class LiveSession:
 
     # --- a reply -----------------------------------------------------------------------------
 
-    async def _reply(self, draft: Draft, frame: SendFrame) -> None:
-        assert draft.reading is not None
-        await asyncio.wait({draft.reading})  # cancelling this does not cancel the reading
-        after = {"parent": frame.parent} if "parent" in frame.model_fields_set else {}
-        options = self._service.limits.options({}, Conversation.REPLY_OPTIONS)
-        where = self._owner, frame.conversation_id
+    async def _reply(self, draft: Draft, frame: SendFrame, hold: Hold) -> None:
         try:
-            answer = await self._dialogues.say(
-                *where, draft.frame.text, options, draft.recall, **after
-            )
-        except DuologueError:
-            draft.is_sent = self._is_replying = False
-            raise
-        if self._draft is draft:
-            self._draft = None
-        draft.conversation = None
-        self._answer = answer
-        try:
+            answer = await self._said(draft, frame, hold)
             await self._send({"type": "message", **answer.question})
             outbox = answer.running.outbox
             while not outbox.is_over:
@@ -331,23 +323,44 @@ class LiveSession:
                 for event in events:
                     await self._send(_shown(answer, event))
         finally:
-            answer.running.stop()  # does nothing to one that is over
-            if self._answer is answer:
-                self._answer = None
+            hold.stop()  # does nothing to a reply that is over
+            if self._hold is hold:
+                self._hold = None
+
+    async def _said(self, draft: Draft, frame: SendFrame, hold: Hold) -> Answer:
+        """The reply to a draft, which is on its way."""
+        assert draft.reading is not None
+        await asyncio.wait({draft.reading})  # cancelling this does not cancel the reading
+        self._sent = None
+        after = {"parent": frame.parent} if "parent" in frame.model_fields_set else {}
+        options = self._service.limits.options({}, Conversation.REPLY_OPTIONS)
+        where = self._owner, frame.conversation_id
+        try:
+            answer = await self._dialogues.say(
+                *where, draft.frame.text, options, draft.recall, hold, **after
+            )
+        except Exception:
+            draft.is_sent = self._is_replying = False
+            raise
+        if self._draft is draft:
+            self._draft = None
+        draft.conversation = None
+        return answer
 
     # --- telling -----------------------------------------------------------------------------
 
     async def _guarded(
-        self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs
+        self, of: str, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Do some work; what is wrong with it is told, and ends nothing else."""
+        """Do some work; what is wrong with it is told, and ends nothing else. of: see fail."""
         try:
             await work(*args, **kwargs)
         except DuologueError as error:
-            self.fail(error)
+            self.fail(error, of)
         except Exception as error:
             report(error)
-            self.fail(ApiError("internal_error", "this is a bug; the server's log says where"))
+            told = ApiError("internal_error", "this is a bug; the server's log says where")
+            self.fail(told, of)
 
     def _post(self, kind: str, values: dict[str, Any]) -> None:
         self._latest.pop(kind, None)
@@ -384,4 +397,4 @@ def _shown(answer: Answer, event: Event | DuologueError) -> dict[str, Any]:
         case Done():
             return {"type": "done", "message": answer.running.kept}
         case _:
-            return {"type": "failed", **body(event)}
+            return failed(event, "send")

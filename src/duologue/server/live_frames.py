@@ -1,16 +1,18 @@
-"""What a client of /v1/live sends.
+"""What a client of /v1/live sends, and how it is told of errors.
 
 DraftFrame, SendFrame, StopFrame   one frame each
 read_frame                         from its text
+failed                             the answer to one that cannot be used
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from duologue.server.errors import ApiError
+from duologue.errors import DuologueError
+from duologue.server.errors import ApiError, body
 from duologue.server.schemas import MAX_TEXT_CHARS, Body, Id
 
 
@@ -51,3 +53,8 @@ def read_frame(content: str | bytes) -> Frame:
         where = ".".join(str(part) for part in first["loc"][1:]) or None
         message = f"{where}: {first['msg']}" if where else str(first["msg"])
         raise ApiError("invalid_input", message, where) from None
+
+
+def failed(error: DuologueError, of: str | None) -> dict[str, Any]:
+    """What tells of an error; of: the type of the frame that it came from, None: it has none."""
+    return {"type": "failed", "of": of, **body(error)}

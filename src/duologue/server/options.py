@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from duologue.apps.assistant import AssistantFiles
 from duologue.checkpoint.store import Precision
 from duologue.config import from_dict
 from duologue.config.values import STRICT, require
@@ -22,6 +23,7 @@ from duologue.storage.folder import data_folder
 from duologue.storage.knowledge import default_folder
 
 _MAX_FILE_BYTES = 2**20
+_SECTIONS = ("limits", "assistant")
 
 
 def kb_folder() -> Path | None:
@@ -38,6 +40,8 @@ class ServeOptions:
     data            folder of the database and of encoded memories; made if it is not there
     database        URL of another database; None: SQLite in `data`
     kb              folder of the knowledge base, made if it is not there; None: there is none
+    assistant       what the assistant can do, and of what
+    glossaries      files of terms for translations whose request has none; see Glossaries.read
     handover_webhook  address that is told of questions for a person; None: nobody is told
     cache_bytes     most that encoded memories take on disk; 0: none are kept there
     precision, threads, two_stage  see api.load
@@ -55,6 +59,8 @@ class ServeOptions:
     data: Path = field(default_factory=data_folder)
     database: str | None = None
     kb: Path | None = field(default_factory=kb_folder)
+    assistant: AssistantFiles = field(default_factory=AssistantFiles)
+    glossaries: tuple[str, ...] = ()
     handover_webhook: str | None = None
     cache_bytes: int = 2**30
     precision: Precision = "int8"
@@ -80,15 +86,19 @@ def read_options(path: Path | None, **changes: Any) -> ServeOptions:
     """The options in a YAML file, with some changed; those that are None stay.
 
     path  None: the defaults
-    limits  of changes: values by name, which change those of the file one by one
+    limits, assistant  of changes: values by name, which change those of the file one by one
 
     Raises ConfigError, which names file and key, for what cannot be read or used.
     """
     values = {} if path is None else _read(path)
     where = "options" if path is None else str(path)
-    limits = {**(values.get("limits") or {}), **(changes.pop("limits", None) or {})}
-    values |= {name: value for name, value in changes.items() if value is not None}
-    return from_dict(ServeOptions, {**values, "limits": limits}, where)
+    for name in _SECTIONS:
+        values[name] = {**(values.get(name) or {}), **_given(changes.pop(name, None) or {})}
+    return from_dict(ServeOptions, {**values, **_given(changes)}, where)
+
+
+def _given(changes: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in changes.items() if value is not None}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -103,6 +113,8 @@ def _read(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(content) or {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict) or not isinstance(values.get("limits") or {}, dict):
-        raise ConfigError(f"{path}: keys with values are needed, and under limits too")
+    sections = [values.get(name) or {} for name in _SECTIONS] if isinstance(values, dict) else []
+    if not sections or not all(isinstance(section, dict) for section in sections):
+        under = " and ".join(_SECTIONS)
+        raise ConfigError(f"{path}: keys with values are needed, and under {under} too")
     return values

@@ -22,11 +22,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from duologue.api import model_folder
+from duologue.apps.assistant import opened
 from duologue.apps.support import KnowledgeBase
 from duologue.checkpoint.store import load_model
 from duologue.errors import ConfigError
 from duologue.runtime import Runtime
 from duologue.server.app import make_app
+from duologue.server.glossaries import Glossaries
 from duologue.server.options import ServeOptions
 from duologue.server.security import is_loopback
 from duologue.server.service import Service
@@ -50,8 +52,11 @@ def open_service(options: ServeOptions) -> Service:
     """Open the store and load the models.
 
     Raises ConfigError for a model that is named twice, and for an address that others can reach
-    while there are no keys; and what api.load, open_database and MemoryCache raise.
+    while there are no keys; and what api.load, open_database, MemoryCache, Glossaries
+    and the assistant's opened raise.
     """
+    glossaries = Glossaries.read(options.glossaries)
+    opened(options.assistant)  # which is made later, but a mistake in it is told now
     database = open_store(options.data, options.database)
     try:
         needs_key = _needs_key(Keys(database), options.host)
@@ -59,8 +64,9 @@ def open_service(options: ServeOptions) -> Service:
         if options.cache_bytes:
             cache = MemoryCache(options.data / CACHE_FOLDER, options.cache_bytes)
         runtimes = _runtimes(options)
+        glossaries.require_known(code for one in runtimes.values() for code in one.config.languages)
         base = None if options.kb is None else _open_base(options.kb, runtimes)
-        return Service(runtimes, database, cache, options.limits, needs_key, base)
+        return Service(runtimes, database, cache, options.limits, needs_key, base, glossaries)
     except BaseException:
         database.close()
         raise

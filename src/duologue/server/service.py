@@ -34,6 +34,7 @@ from duologue.errors import (
 from duologue.runtime import Runtime
 from duologue.server.bridge import Bridge
 from duologue.server.errors import LOG, ApiError, report
+from duologue.server.glossaries import Glossaries
 from duologue.server.limits import Limits, Places, RateLimiter
 from duologue.server.memories import Memories
 from duologue.server.metrics import Metrics
@@ -91,6 +92,7 @@ class Service:
     cache      of encoded memories on disk; None: there is none
     needs_key  whether requests must bring a key from the start on; see demands_key
     base       documents, read by one of the models; None: there are none
+    glossaries  terms for translations whose request has none; None: there are none
     """
 
     def __init__(
@@ -101,9 +103,11 @@ class Service:
         limits: Limits | None = None,
         needs_key: bool = False,
         base: KnowledgeBase | None = None,
+        glossaries: Glossaries | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.base = base
+        self.glossaries = glossaries or Glossaries()
         self._needs_key = needs_key
         self._next_look_s = 0.0
         self.conversations = Conversations(database)

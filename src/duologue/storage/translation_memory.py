@@ -2,7 +2,6 @@
 
 TranslationMemory  add, search, entries, remove
 Entry              a text with its translation
-Match              an entry that is like a text, and how much
 
 Not to be confused with the memory that a model reads. Texts are compared without case and outer
 blanks, and blanks in a row are one. Candidates share rare trigrams with the text; among them the
@@ -14,12 +13,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from duologue.errors import InputError, StorageError
 from duologue.storage.sqlite import Schema, open_sqlite
+from duologue.types import Match
 
 MAX_TEXT_CHARS = 10_000
 MAX_ENTRIES = 1_000_000
@@ -71,22 +70,6 @@ class Entry:
     from_language: str
     to_language: str
     changed_at: str = ""
-
-
-@dataclass(frozen=True)
-class Match:
-    """An entry that is like a text.
-
-    score  1: the same text; else below 1: the share of characters that are alike
-    """
-
-    source: str
-    target: str
-    score: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """The match as plain JSON-ready values."""
-        return asdict(self)
 
 
 class TranslationMemory:

@@ -107,6 +107,15 @@ def test_going_elsewhere_while_a_reply_is_made_mixes_nothing_up(open_page, slow_
     expect(page.locator(".message.agent .text")).not_to_be_empty()
 
 
+def test_a_draft_elsewhere_is_read_while_a_reply_is_made(open_page, slow_server) -> None:
+    page = open_page(slow_server)
+    begin(page, "hello how are you today")
+    page.click("#new")
+    page.fill("#draft", "what time does the train leave")
+    expect(page.locator("#live-note")).to_contain_text("Read already")
+    expect(page.locator("#conversations .busy")).to_have_count(1)
+
+
 def test_replies_of_two_conversations_are_made_at_the_same_time(open_page, slow_server) -> None:
     page = open_page(slow_server)
     begin(page, "hello how are you today")

@@ -19,7 +19,16 @@ skills/                      the commands that come with Duologue
 from __future__ import annotations
 
 from duologue.apps.assistant.actions import Call, Outcome, action
-from duologue.apps.assistant.assistant import Assistant, AssistantOptions
+from duologue.apps.assistant.assistant import Assistant, AssistantFiles, AssistantOptions, opened
 from duologue.apps.assistant.dialogue import State
 
-__all__ = ["Assistant", "AssistantOptions", "Call", "Outcome", "State", "action"]
+__all__ = [
+    "Assistant",
+    "AssistantFiles",
+    "AssistantOptions",
+    "Call",
+    "Outcome",
+    "State",
+    "action",
+    "opened",
+]

@@ -1,7 +1,7 @@
 """The assistant: understanding, dialogue and actions joined; the part that does things.
 
 Assistant         say(text, user) -> Result; keeps where each person's conversation is
-AssistantOptions  where things are kept, and what is allowed
+AssistantOptions  where things are kept, and what is allowed; AssistantFiles: what a user may set
 shipped_commands  the declaration that comes with Duologue
 """
 
@@ -26,6 +26,7 @@ from duologue.apps.assistant.scheduler import Clock, Scheduler, utc_now
 from duologue.apps.assistant.understand import Understanding
 from duologue.apps.assistant.values import LANGUAGES
 from duologue.apps.assistant.webhook import Hook
+from duologue.config.values import STRICT
 from duologue.errors import DuologueError, InputError, WebhookError
 from duologue.runtime import Runtime, check_text
 from duologue.storage.folder import data_folder
@@ -53,29 +54,39 @@ def data_file() -> Path:
 
 
 @dataclass(frozen=True)
-class AssistantOptions:
-    """How an assistant works.
+class AssistantFiles:
+    """What an assistant can do, and of what: the same on the command line and in a server.
 
     commands  YAML files of more commands
     shipped   whether it also has the commands that come with Duologue
     allow     Python functions that the files may name: "module:function", or "module"
-    store     SQLite file of what it keeps for people
     house     JSON file of the state of lights and devices; None: in memory
     weather   JSON file of the weather; None: there is none
     zone      time zone by name, such as "Europe/Berlin"; None: this machine's
     language  of answers before a person's language can be told
-    clock     tells the time, with a zone
-    hook      how webhooks are called
     """
+
+    __pydantic_config__ = STRICT
 
     commands: tuple[Path, ...] = ()
     shipped: bool = True
     allow: tuple[str, ...] = ()
-    store: Path = field(default_factory=data_file)
     house: Path | None = None
     weather: Path | None = None
     zone: str | None = None
     language: str = "en"
+
+
+@dataclass(frozen=True)
+class AssistantOptions(AssistantFiles):
+    """How an assistant works.
+
+    store  SQLite file of what it keeps for people
+    clock  tells the time, with a zone
+    hook   how webhooks are called
+    """
+
+    store: Path = field(default_factory=data_file)
     clock: Clock = utc_now
     hook: Hook = field(default_factory=Hook)
 
@@ -93,29 +104,19 @@ def shipped_commands() -> Declaration:
 class Assistant:
     """Understands commands and does them. Several people may use it, from several threads.
 
-    Raises DataError or ConfigError for commands that cannot work: an unknown slot kind, an action
-    that there is not, Python code that was not allowed.
+    Raises what opened raises.
     """
 
     def __init__(self, runtime: Runtime, options: AssistantOptions | None = None) -> None:
         options = options or AssistantOptions()
-        if options.language not in LANGUAGES:
-            known = ", ".join(LANGUAGES)
-            raise InputError(f"unknown language {options.language!r}; there are {known}")
         self._options = options
         self._zone: tzinfo | None = zone(options.zone) if options.zone is not None else None
-        self.declaration = _declaration(options)
-        load_shipped()
-        for intent in self.declaration.intents.values():
-            for name in (intent.action, intent.undo):
-                if isinstance(name, str):
-                    resolve(name, options.allow)
+        self.declaration, house = opened(options)
         self._understanding = Understanding(runtime, self.declaration)
         self._dialogue = Dialogue(self.declaration, self._understanding, options.language)
         store = PersonalStore(options.store)
         self._store = store
         self._scheduler = Scheduler(store, options.clock)
-        house = House(options.house)
         self._services = Services(store, self._scheduler, house, options.weather)
         self._lock = threading.Lock()  # guards the states
         self._states: OrderedDict[str, State] = OrderedDict()
@@ -244,13 +245,29 @@ class _Asked:
     now: datetime
 
 
-def _declaration(options: AssistantOptions) -> Declaration:
-    declarations = [shipped_commands()] if options.shipped else []
-    declarations += [read_commands(path) for path in options.commands]
-    result = declarations[0] if declarations else Declaration({})
-    for declaration in declarations[1:]:
-        result = result.and_also(declaration)
-    return result
+def opened(files: AssistantFiles) -> tuple[Declaration, House]:
+    """The commands and the house, once all is known to work that the files name.
+
+    Raises DataError or ConfigError for commands that cannot work (an unknown slot kind, an action
+    that there is not, Python code that was not allowed) and a house that cannot be read, InputError
+    for an unknown language or time zone. The weather is read when it is asked for.
+    """
+    if files.language not in LANGUAGES:
+        known = ", ".join(LANGUAGES)
+        raise InputError(f"unknown language {files.language!r}; there are {known}")
+    if files.zone is not None:
+        zone(files.zone)
+    declarations = [shipped_commands()] if files.shipped else []
+    declarations += [read_commands(path) for path in files.commands]
+    declaration = declarations[0] if declarations else Declaration({})
+    for other in declarations[1:]:
+        declaration = declaration.and_also(other)
+    load_shipped()
+    for intent in declaration.intents.values():
+        for name in (intent.action, intent.undo):
+            if isinstance(name, str):
+                resolve(name, files.allow)
+    return declaration, House(files.house)
 
 
 def _result(decision: Decision, text: str, command: Command | None, ms: float) -> Result:

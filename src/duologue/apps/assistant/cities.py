@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import yaml
 
@@ -73,11 +73,14 @@ def city(text: str) -> City | None:
 
 
 def zone(name: str) -> ZoneInfo:
-    """A time zone such as "Europe/Berlin"; raises InputError if the system does not know it."""
+    """A time zone such as "Europe/Berlin".
+
+    Raises InputError for one that is not known, and where the machine knows none at all, as Windows
+    and small containers do.
+    """
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InputError(
-            f"the time zone {name!r} is not known here; if no zone is, install the system's tzdata "
-            "or run: pip install tzdata"
-        ) from None
+        if available_timezones():
+            raise InputError(f"the time zone {name!r} is not known here") from None
+        raise InputError("this machine knows no time zones: run pip install tzdata") from None

@@ -6,6 +6,7 @@ House  what is on, and how bright or warm; room -> device -> {"on": bool, "level
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ MAX_FILE_BYTES = 2**20
 
 
 class House:
-    """path: a JSON file, which is written after each change; None: in memory alone."""
+    """For any thread. path: a JSON file, written after each change; None: in memory alone."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
+        self._changing = threading.Lock()
         self._rooms: dict[str, dict[str, dict[str, Any]]] = {}
         if path is not None and path.exists():
             self._rooms = _read(path)
@@ -33,12 +35,13 @@ class House:
 
         Raises StorageError if the file cannot be written; then nothing is changed.
         """
-        before = self.state(room, device)
-        after = {k: v for k, v in {**before, **settings}.items() if v is not None}
-        rooms = {**self._rooms, room: {**self._rooms.get(room, {}), device: after}}
-        if self._path is not None:
-            _write(self._path, rooms)
-        self._rooms = rooms
+        with self._changing:
+            before = self.state(room, device)
+            after = {k: v for k, v in {**before, **settings}.items() if v is not None}
+            rooms = {**self._rooms, room: {**self._rooms.get(room, {}), device: after}}
+            if self._path is not None:
+                _write(self._path, rooms)
+            self._rooms = rooms
         return {name: before.get(name) for name in settings}
 
 

@@ -11,8 +11,9 @@ empty body, or a JSON object with "text" (the answer), "values" (for the answer'
 It is sent again once where the connection failed or the answer was 5xx, within the same time.
 Redirects are followed only to the same scheme, host and port. Every address of a host is looked at
 before it is used: link-local ones (where clouds keep secrets) are refused always, private ones
-where `allow_private` is False, which a server that takes other people's commands should choose;
-at home the point of a webhook is a machine in one's own house, so they are allowed by default.
+where `allow_private` is False, which suits whoever takes declarations from other people; at home
+the point of a webhook is a machine in one's own house, so they are allowed by default. What is said
+never changes where it is told: addresses are those of the declaration.
 """
 
 from __future__ import annotations

@@ -19,18 +19,17 @@ from duologue.apps.documents.archive import MAX_ARCHIVE_BYTES
 from duologue.apps.documents.document import Document, Segment
 from duologue.apps.translate import translator
 from duologue.apps.translate.parts import Mark, Parts
-from duologue.apps.translate.placeholders import lost
 from duologue.apps.translate.protected import parts_plan
 from duologue.apps.translate.protected_text import Languages, Translated
+from duologue.apps.translate.remembered import MIN_SCORE, remembered
 from duologue.apps.translate.translator import TranslateOptions
 from duologue.errors import InputError
 from duologue.runtime import Runtime
-from duologue.storage.translation_memory import Match, TranslationMemory
+from duologue.storage.translation_memory import TranslationMemory
 from duologue.text.language import guess_language
-from duologue.types import Checks, Result
+from duologue.types import Match, Result
 
 BATCH_SEGMENTS = 64
-MIN_SCORE = 0.85
 _GUESS_CHARS = 20_000
 _FINDINGS = {
     "uncovered": "may lack",
@@ -56,7 +55,7 @@ class DocumentOptions(TranslateOptions):
 
 @dataclass(frozen=True)
 class TranslatedSegment:
-    """What became of a segment; match: the earlier translation that was used instead of the model.
+    """What became of a segment.
 
     place   where it stands, for people
     source  its text; result.text is its translation
@@ -65,7 +64,11 @@ class TranslatedSegment:
     place: str
     source: str
     result: Result
-    match: Match | None = None
+
+    @property
+    def match(self) -> Match | None:
+        """The earlier translation that was used instead of the model."""
+        return self.result.match
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -145,9 +148,9 @@ def translate_document(
     report(0, len(unique))
     for start in range(0, len(unique), BATCH_SEGMENTS):
         batch = unique[start : start + BATCH_SEGMENTS]
-        for parts, item, match in _batch(runtime, batch, options):
+        for parts, item in _batch(runtime, batch, options):
             translations[parts] = item.parts
-            done[parts] = TranslatedSegment("", "", item.result, match)
+            done[parts] = TranslatedSegment("", "", item.result)
         report(min(start + BATCH_SEGMENTS, len(unique)), len(unique))
     content = document.write(
         [_own(translations[_key(segment)], segment) for segment in document.segments]
@@ -204,32 +207,22 @@ def _language(runtime: Runtime, document: Document, options: DocumentOptions) ->
 
 def _batch(
     runtime: Runtime, batch: Sequence[Parts], options: DocumentOptions
-) -> Iterator[tuple[Parts, Translated, Match | None]]:
+) -> Iterator[tuple[Parts, Translated]]:
     """The translations of some segments; what the memory knows is not translated again."""
-    found = {parts: match for parts in batch if (match := _match(parts, options))}
+    found = {parts: known for parts in batch if (known := _remembered(parts, options))}
     left = [parts for parts in batch if parts not in found]
     translate = partial(translator.translation, runtime, how=options)
     plan = parts_plan(runtime, left, Languages(options.to, options.from_), translate)
-    for parts, item in zip(left, run_plan(runtime, plan), strict=True):
-        yield parts, item, None
-    for parts, match in found.items():
-        result = Result(
-            match.target,
-            "stop",
-            confidence=match.score,
-            checks=Checks(lost=lost(_plain(parts), match.target)),
-        )
-        yield parts, Translated((match.target,), result), match
+    yield from zip(left, run_plan(runtime, plan), strict=True)
+    for parts, result in found.items():
+        yield parts, Translated((result.text,), result)
 
 
-def _match(parts: Parts, options: DocumentOptions) -> Match | None:
+def _remembered(parts: Parts, options: DocumentOptions) -> Result | None:
     """An earlier translation; none for a segment with mark-up in it, which that would lose."""
     if options.memory is None or options.to is None or not all(isinstance(p, str) for p in parts):
         return None
-    found = options.memory.search(
-        _plain(parts), options.to, options.from_, options.min_score, limit=1
-    )
-    return found[0] if found else None
+    return remembered(options.memory, _plain(parts), options.to, options.from_, options.min_score)
 
 
 def _plain(parts: Parts) -> str:

@@ -7,6 +7,7 @@ pieces       a text apart, and together again
 signs        what can be seen of a translation for nothing
 coverage     does it say all of its source, and nothing else?
 repair       what does not is decoded again
+remembered   translations that somebody has confirmed, in place of the model's
 glossary     terms that are to come out as they are told; terms: how they get there
 """
 

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from duologue.apps.documents import html_lexer as html
+from duologue.apps.translate import TranslateOptions
 from duologue.errors import DuologueError
 from duologue.server import errors, jobs
 from duologue.server.errors import ApiError
@@ -276,10 +277,10 @@ async def _results(
         # Languages that cannot be are refused even where there is nothing to translate.
         served.runtime.template.prefix("translate", source, body.target)
         served.runtime.source("", "translate", source, body.target)
+    how = TranslateOptions(body.target, source, options)
     for first in range(0, len(texts), most):
         some = texts[first : first + most]
-        languages = body.target, source
-        results += await jobs.translate(service, served, some, languages, options, access.owner)
+        results += await jobs.translate(service, served, some, how, access.owner)
     for result in results:
         service.metrics.used(served.name, result.usage)
     return results

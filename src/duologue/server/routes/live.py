@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from duologue.errors import DuologueError
 from duologue.server import errors
 from duologue.server.live import LiveSession
-from duologue.server.live_frames import DraftFrame, SendFrame, read_frame
+from duologue.server.live_frames import DraftFrame, Frame, SendFrame, read_frame
 from duologue.server.security import authenticate, bearer
 from duologue.server.service import Service
 
@@ -54,17 +54,19 @@ async def _converse(socket: WebSocket, service: Service, owner: str) -> None:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
+            kind: str | None = None
             try:
-                _take(service, session, owner, message.get("text") or message.get("bytes") or "")
+                service.rates.take(owner)
+                frame = read_frame(message.get("text") or message.get("bytes") or "")
+                kind = frame.type
+                _take(session, frame)
             except DuologueError as error:
-                session.fail(error)
+                session.fail(error, kind)
     finally:
         await session.close()
 
 
-def _take(service: Service, session: LiveSession, owner: str, content: str | bytes) -> None:
-    service.rates.take(owner)
-    frame = read_frame(content)
+def _take(session: LiveSession, frame: Frame) -> None:
     if isinstance(frame, DraftFrame):
         session.draft(frame)
     elif isinstance(frame, SendFrame):

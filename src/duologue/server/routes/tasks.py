@@ -1,4 +1,4 @@
-"""/v1/encode, decode, translate, sentiment, explain: what can be done with one text."""
+"""/v1/encode, decode, translate, sentiment: what can be done with one text."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from pydantic import BaseModel, Field, model_validator
 from starlette.requests import HTTPConnection
 
 from duologue.apps.sentiment import choice, judging
+from duologue.apps.translate import Glossary, TranslateOptions
+from duologue.apps.translate.glossary import MAX_TERM_CHARS, MAX_TERMS
 from duologue.engine.memory import Memory
 from duologue.errors import InputError
 from duologue.server import jobs, reading
 from duologue.server.errors import ApiError
 from duologue.server.held import HeldMemories
-from duologue.server.needed import needed
+from duologue.server.limits import Limits
 from duologue.server.schemas import Body, Id, Name, OptionChanges, Text, options_of
 from duologue.server.security import Chat, ServiceDep, Translate
 from duologue.server.service import ServedModel
@@ -67,8 +69,15 @@ class ToDecode(Body):
     options: OptionChanges | None = None
 
 
+class GivenTerm(Body):
+    """A term and what it is to be called."""
+
+    source: Annotated[str, Field(max_length=MAX_TERM_CHARS)]
+    target: Annotated[str, Field(max_length=MAX_TERM_CHARS)]
+
+
 class ToTranslate(Body):
-    """A text, or several."""
+    """A text, or several. glossary: left out, that of the server; empty, none."""
 
     text: Text | None = None
     texts: Annotated[list[Text], Field(min_length=1)] | None = None
@@ -76,6 +85,7 @@ class ToTranslate(Body):
     from_: Annotated[Language | None, Field(alias="from")] = None
     options: OptionChanges | None = None
     check: bool = True
+    glossary: Annotated[list[GivenTerm], Field(max_length=MAX_TERMS)] | None = None
     model: Name | None = None
 
     @model_validator(mode="after")
@@ -94,29 +104,10 @@ class ToJudge(Body):
     model: Name | None = None
 
 
-class ToExplain(Body):
-    """A stored reply, and how it is to be explained."""
-
-    conversation_id: Id
-    message_id: Id
-    method: Literal["attention", "erasure"] = "attention"
-
-
 class Results(BaseModel):
     """One for each text."""
 
     data: list[Result]
-
-
-class Explained(BaseModel):
-    """tokens: pieces of the text with their probabilities. influence, turns: by erasure."""
-
-    text: str
-    confidence: float
-    tokens: list[tuple[str, float]]
-    evidence: list[dict[str, Any]]
-    influence: list[dict[str, Any]] = []
-    turns: list[dict[str, Any]] = []
 
 
 # Documented and not checked again: the engine made them.
@@ -180,10 +171,9 @@ async def translate(
     served = service.reader(body.model)
     options = options_of(body.options, served.model.options("translate"), service.limits)
     texts = body.texts if body.texts is not None else [body.text or ""]
-    languages = body.to, body.from_
-    work = jobs.translate(
-        service, served, texts, languages, options, access.owner, check=body.check
-    )
+    terms = _glossary(body, service.limits)
+    how = TranslateOptions(body.to, body.from_, options, body.check, terms)
+    work = jobs.translate(service, served, texts, how, access.owner)
     results = await jobs.unless_gone(request.receive, work)
     for result in results:
         service.metrics.used(served.name, result.usage)
@@ -209,32 +199,15 @@ async def sentiment(
     return result.to_dict()
 
 
-@router.post("/explain")
-async def explain(
-    request: Request, service: ServiceDep, access: Chat, body: ToExplain
-) -> Explained:
-    """What a stored reply leaned on, and how sure each piece of it was; by erasure, what it needed.
-
-    Erasure makes the reply likely again without parts of what was said, which takes a while.
-    """
-    where = access.owner, body.conversation_id
-    message = await service.stored(service.conversations.message, *where, body.message_id)
-    result = message.result
-    if message.role != "agent" or result is None:
-        raise ApiError("invalid_input", "only a complete reply can be explained", "message_id")
-    explained = Explained(
-        text=message.text,
-        confidence=result["confidence"],
-        tokens=result.get("tokens", []),  # of an answer from documents there are none
-        evidence=result["evidence"],
-    )
-    if body.method == "attention":
-        return explained
-    found = await service.stored(service.conversations.get, *where)
-    path = await service.stored(service.conversations.path, *where, body.message_id)
-    work = service.in_pieces(needed(service.model(found.model), path))
-    influence = await jobs.unless_gone(request.receive, work)
-    return explained.model_copy(update=influence)
+def _glossary(body: ToTranslate, limits: Limits) -> Glossary | None:
+    """The terms of a request. Raises ApiError for those that cannot be."""
+    if body.glossary is None:
+        return None
+    limits.check("the number of terms", len(body.glossary), "max_terms")
+    try:
+        return Glossary.of((term.source, term.target) for term in body.glossary)
+    except InputError as error:
+        raise ApiError("invalid_input", str(error), "glossary") from None
 
 
 def _prefix(served: ServedModel, memory: Memory, task: str, language: str | None) -> Prefix:

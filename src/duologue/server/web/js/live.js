@@ -31,10 +31,9 @@ export class Live {
     return this.#reply !== null;
   }
 
-  /** What stands there now; it is sent at once, or when the connection stands or the reply ends. */
+  /** What stands there now; it is sent at once, or when the connection stands. */
   draft(fields) {
     this.#draft = fields;
-    if (this.#reply) return;
     if (this.isOpen) this.#write({ type: "draft", ...fields });
     else if (fields.text) this.#open();
   }
@@ -66,7 +65,8 @@ export class Live {
       }
     } finally {
       this.#reply = null;
-      if (this.#draft) this.draft(this.#draft);
+      // What comes after the reply can be read now.
+      if (this.#draft?.conversation_id === conversation) this.draft(this.#draft);
     }
   }
 
@@ -96,7 +96,7 @@ export class Live {
 
   #take(event) {
     if (["encoded", "translation", "sentiment"].includes(event.type)) this.#on[event.type](event);
-    else if (this.#reply) this.#reply.put(event);
+    else if (this.#reply && event.of !== "draft") this.#reply.put(event);
     else if (event.type === "failed") this.#on.failed(toError(event));
   }
 

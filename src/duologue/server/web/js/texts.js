@@ -234,6 +234,11 @@ export const TEXTS = {
     "{name} ist beschädigt oder nicht, was der Name sagt.",
   ],
   file_empty: ["{name} holds no text.", "{name} 中没有文本。", "{name} enthält keinen Text."],
+  missed_terms: [
+    "These terms did not come out as told: {terms}",
+    "这些术语没有按规定译出：{terms}",
+    "Diese Begriffe kamen nicht wie vorgegeben heraus: {terms}",
+  ],
   // the models
   loaded: ["loaded", "已加载", "geladen"],
   not_loaded: ["not loaded", "未加载", "nicht geladen"],

@@ -79,7 +79,8 @@ export class Translator {
       const texts = sentences.map((sentence) => sentence.text);
       const results = await translate(texts, { to, from, signal: asked.signal });
       this.#target.show(sentences, results, to);
-      this.#note("");
+      const missed = results.flatMap(({ checks }) => checks.glossary.map((span) => span.text));
+      this.#note(missed.length ? t("missed_terms", { terms: [...new Set(missed)].join(", ") }) : "");
       announce(t("translated"));
     } catch (error) {
       if (error.name !== "AbortError") this.#note(error.message);
