@@ -50,5 +50,5 @@ class Calibration:
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, total))))
 
 
-SPAN = Calibration((1.0, 0.3, 2.0, 1.0, 0.5), -1.5)
+SPAN = Calibration((0.442, 0.511, 1.230, 1.172, 0.808), -2.399)
 SENTENCE = Calibration((0.0, 0.0, 3.451, 4.280, 1.862), -4.002)
