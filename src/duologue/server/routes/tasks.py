@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field, model_validator
-from starlette.requests import HTTPConnection
 
 from duologue.apps.sentiment import choice, judging
 from duologue.apps.translate import Glossary, TranslateOptions
@@ -20,7 +19,7 @@ from duologue.server.errors import ApiError
 from duologue.server.held import HeldMemories
 from duologue.server.limits import Limits
 from duologue.server.schemas import Body, Id, Name, OptionChanges, Text, options_of
-from duologue.server.security import Chat, ServiceDep, Translate
+from duologue.server.security import Chat, ServiceDep, Translate, of_app
 from duologue.server.service import ServedModel
 from duologue.text.imported_template import Prefix
 from duologue.types import Options, Result, Turn
@@ -115,13 +114,7 @@ _RESULT: dict[int | str, dict[str, Any]] = {200: {"model": Result}}
 _RESULTS: dict[int | str, dict[str, Any]] = {200: {"model": Result | Results}}
 
 
-def held_of(connection: HTTPConnection) -> HeldMemories:
-    """The memories that clients made."""
-    held: HeldMemories = connection.app.state.held
-    return held
-
-
-HeldDep = Annotated[HeldMemories, Depends(held_of)]
+HeldDep = Annotated[HeldMemories, Depends(of_app("held"))]
 
 
 @router.post("/encode")
