@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from coverage_fit import FALSE_FLAGS_GOAL, asked_once, fit
-from planted import KINDS, Case, Item, items, pairs_of, plant, words
+from planted import KINDS, Case, Item, is_gone, items, pairs_of, plant
 from report import RESULTS, surroundings, write
 
 import duologue
@@ -36,7 +36,6 @@ from duologue.api import Model
 from duologue.apps.batch import Ended, advance, run_plan
 from duologue.apps.translate import TranslateOptions, split, translation
 from duologue.apps.translate.pieces import sentences
-from duologue.apps.translate.signs import repeats
 from duologue.engine.rules import Only
 from duologue.evaluation import metrics
 from duologue.types import Checks, Options, Result
@@ -163,32 +162,6 @@ def _outcome(case: Case, result: Result, clean: Case) -> str:
     if result.text != case.text and is_gone(case, result.text, clean):
         return "repaired, flagged" if is_flagged(result.checks) else "repaired"
     return "flagged" if is_flagged(result.checks) else "neither"
-
-
-def is_gone(case: Case, text: str, clean: Case) -> bool:
-    """Whether a planted fault is not in a text any more, without asking the check again.
-
-    What was said twice is not. Of the words of an exchanged part at most half are there. Of what
-    was lost more than half is back: of its words as the model or a person has them, or as many
-    others, because the model may say it in other words when it is asked again. What is said over
-    and over counts once.
-    """
-    if case.kind == "repeat":
-        return not repeats(case.source_text, text)
-    there, before, whole = words(text), words(case.text), words(clean.text)
-    strange = words(case.item.other) - whole
-    if case.kind == "swap" and _is_most(strange & there, strange):
-        return False
-    for part in (*clean.said[case.place], case.item.target[case.place]):
-        lost = words(part) - before
-        if _is_most(lost & there, lost):
-            return True
-    enough = 0.8 * len(whole) if case.kind == "swap" else (len(whole) + len(before)) / 2
-    return len(there) >= enough
-
-
-def _is_most(some: set[str], words_: set[str]) -> bool:
-    return len(some) > len(words_) / 2
 
 
 # --- scores --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 Item          two to four pairs of a data set as one text and its translation
 pairs_of      the pairs of a data set, in one direction; items: made of them
 Case, plant   an item with one fault: see KINDS
+is_gone       whether a text has a fault no more
 words         the words of a text, to see which of them another text has
 
 Pairs are joined as sentences, or, without their full stops, as clauses of one sentence.
@@ -17,6 +18,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from duologue.apps.translate.signs import repeats
 
 KINDS = ("delete", "swap", "repeat", "truncate")
 _ENDS = ".!?。！？…"
@@ -185,3 +188,29 @@ def _bounds(parts: Sequence[str], place: int, language: str) -> tuple[int, int]:
 
 def _blank(language: str) -> str:
     return "" if language == "zh" else " "
+
+
+def is_gone(case: Case, text: str, clean: Case) -> bool:
+    """Whether a planted fault is not in a text any more, without asking the check again.
+
+    What was said twice is not. Of the words of an exchanged part at most half are there. Of what
+    was lost more than half is back: of its words as the model or a person has them, or as many
+    others, because the model may say it in other words when it is asked again. What is said over
+    and over counts once.
+    """
+    if case.kind == "repeat":
+        return not repeats(case.source_text, text)
+    there, before, whole = words(text), words(case.text), words(clean.text)
+    strange = words(case.item.other) - whole
+    if case.kind == "swap" and _is_most(strange & there, strange):
+        return False
+    for part in (*clean.said[case.place], case.item.target[case.place]):
+        lost = words(part) - before
+        if _is_most(lost & there, lost):
+            return True
+    enough = 0.8 * len(whole) if case.kind == "swap" else (len(whole) + len(before)) / 2
+    return len(there) >= enough
+
+
+def _is_most(some: set[str], words_: set[str]) -> bool:
+    return len(some) > len(words_) / 2

@@ -60,7 +60,6 @@ def test_planted_faults_are_where_the_case_says(data: Path, monkeypatch: Any) ->
 
 def test_a_fault_is_gone_when_what_was_lost_is_said_again(monkeypatch: Any) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
-    import coverage
     import planted
 
     source = ("Ein Hund rennt.", "Eine Katze schläft.")
@@ -73,7 +72,7 @@ def test_a_fault_is_gone_when_what_was_lost_is_said_again(monkeypatch: Any) -> N
     def is_gone(kind: str, text: str) -> bool:
         case = planted.plant(item, kind, own, random.Random(2))
         assert case.place == (1 if kind == "truncate" else 0)
-        return bool(coverage.is_gone(case, text, clean))
+        return bool(planted.is_gone(case, text, clean))
 
     for kind in ("delete", "swap"):
         assert is_gone(kind, "A dog runs. A cat sleeps on the sofa.")
