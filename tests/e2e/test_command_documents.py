@@ -93,6 +93,35 @@ def test_a_document_that_cannot_be_read_leaves_nothing_behind(
     assert names(page.parent) == ["bad.txt", "page.md"]
 
 
+def test_the_other_documents_go_on_after_one_that_cannot_be_read(
+    run_cli: RunCli, translate: list[str], page: Path
+) -> None:
+    bad = page.parent / "bad.txt"
+    bad.write_bytes(b"caf\xe9")
+    signs = page.parent / "signs.txt"
+    signs.write_text("--- 12 ---\n")
+    out = page.parent / "out"
+    done = run_cli(*translate, "--from", "auto", "-o", str(out), *map(str, (bad, signs, page)))
+    assert done.returncode == 2
+    assert (
+        done.stderr.decode().splitlines()[-1].endswith("2 of 3 documents could not be translated")
+    )
+    told = done.stderr.decode()
+    assert f"warning: {bad}: it is not UTF-8" in told
+    assert f"warning: {signs}: nothing tells which language" in told
+    assert names(out) == ["page.md"]
+
+
+def test_a_mistake_in_the_call_is_told_once(
+    run_cli: RunCli, translate: list[str], page: Path
+) -> None:
+    other = page.with_name("other.md")
+    other.write_text(TEXT)
+    done = run_cli(*translate, "--to", "xx", str(page), str(other))
+    assert_refused(done, "2 of 2 documents")
+    assert done.stderr.decode().count("unknown language 'xx'") == 1
+
+
 def test_alternatives_follow_after_tabs(run_cli: RunCli, translate: list[str]) -> None:
     (line,) = lines_of(run_cli(*translate, "--alternatives", "2", "hello"))
     assert line.count("\t") == 2

@@ -120,7 +120,9 @@ def test_argument_that_is_not_utf8_is_refused(run_cli: RunCli, sentiment: list[s
 def test_line_that_is_not_utf8_is_refused(
     run_cli: RunCli, sentiment: list[str], line: bytes
 ) -> None:
-    assert_refused(run_cli(*sentiment, stdin=b"hello\n" + line + b"\n"), "line 2", "UTF-8")
+    done = run_cli(*sentiment, stdin=b"hello\n" + line + b"\n")
+    assert_refused(done, "line 2", "UTF-8")
+    assert len(done.stdout.splitlines()) == 1, "the lines before it are answered"
 
 
 def test_control_characters_neither_break_lines_nor_reach_the_terminal(
@@ -140,7 +142,9 @@ def test_a_megabyte_in_one_line_is_answered_with_a_warning(
 
 
 def test_endless_line_is_refused(run_cli: RunCli, sentiment: list[str]) -> None:
-    assert_refused(run_cli(*sentiment, stdin=b"x" * (5 << 20)), "line 1", "too long")
+    done = run_cli(*sentiment, stdin=b"hello\n" + b"x" * (5 << 20))
+    assert_refused(done, "line 2", "too long")
+    assert len(done.stdout.splitlines()) == 1, "the line before it is answered"
 
 
 @pytest.mark.parametrize("language", ["xx", ""])

@@ -107,7 +107,7 @@ SUBTITLES = of_pieces(
     "<v Bob>said</v>\n",
     "&amp; ",
     "a very long line that goes on and on until it is broken\n",
-)
+).map(lambda text: f"{text}\n00:09.000 --> 00:10.000\nBye\n")
 PROPERTIES = of_pieces(
     "key=value\n",
     "key : value here\n",

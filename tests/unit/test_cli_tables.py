@@ -156,6 +156,13 @@ def test_headers_of_no_use_are_refused(
         labelled(write(tmp_path / "a.csv", content))
 
 
+def test_a_header_that_is_not_of_the_encoding_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("text,Größe\nhello,1\n".encode("latin-1"))
+    with pytest.raises(DataError, match="line 1: 2 bytes are not of the encoding; --encoding"):
+        labelled(path)
+
+
 # --- JSONL -------------------------------------------------------------------------------------
 
 

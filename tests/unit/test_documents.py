@@ -325,6 +325,8 @@ def test_what_is_no_text_is_refused(format: str, data: bytes) -> None:
         ("yaml", b"[" * 500, "nested"),
         ("yaml", b"a: \x07", "no YAML"),
         ("po", b"hello there", "line 1"),
+        ("srt", b"hello there\n", "no subtitles"),
+        ("vtt", b"hello there\n", "no subtitles"),
         ("po", b"# only a comment\n", "no msgid"),
         ("html", b'<meta charset="iso-8859-1"><p>x', "iso-8859-1"),
         ("txt", b"   \n ", "empty"),

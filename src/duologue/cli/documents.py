@@ -118,27 +118,54 @@ class DocumentsCall:
 
 
 def translate_files(model: Model, files: Files, call: DocumentsCall) -> None:
-    """Translate documents; each is written whole or not at all."""
+    """Translate documents; each is written whole or not at all.
+
+    One of several that cannot be translated is told on stderr, and the others go on; InputError at
+    the end says how many there were.
+    """
+    problems: list[str] = []
     with opened_memory(call.memory) as opened:
         for source, target in zip(files.sources, files.targets, strict=True):
-            with _watched(source.name) as on_progress:
-                document = model.translate_document(
-                    source,
-                    files.to,
-                    call.from_,
-                    on_progress=on_progress,
-                    options=call.options,
-                    check=call.check,
-                    glossary=call.glossary,
-                    memory=opened,
-                )
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with new_file(target, 0o666) as fresh:
-                fresh.write_bytes(document.content)
-            if call.as_json:
-                report = {"file": str(source), "output": str(target), **document.to_dict()}
-                print(json.dumps(report, ensure_ascii=False), flush=True)
-            _summarize(source, target, document)
+            try:
+                _translate_file(model, source, target, files.to, call, opened)
+            except InputError as error:
+                if len(files.sources) == 1:
+                    raise
+                if str(error) not in problems:
+                    print(f"duologue: warning: {printable(str(error))}", file=sys.stderr)
+                problems.append(str(error))
+    if problems:
+        raise InputError(
+            f"{len(problems)} of {len(files.sources)} documents could not be translated"
+        )
+
+
+def _translate_file(
+    model: Model,
+    source: Path,
+    target: Path,
+    to: str | None,
+    call: DocumentsCall,
+    memory: TranslationMemory | None,
+) -> None:
+    with _watched(source.name) as on_progress:
+        document = model.translate_document(
+            source,
+            to,
+            call.from_,
+            on_progress=on_progress,
+            options=call.options,
+            check=call.check,
+            glossary=call.glossary,
+            memory=memory,
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(target, 0o666) as fresh:
+        fresh.write_bytes(document.content)
+    if call.as_json:
+        report = {"file": str(source), "output": str(target), **document.to_dict()}
+        print(json.dumps(report, ensure_ascii=False), flush=True)
+    _summarize(source, target, document)
 
 
 @contextmanager

@@ -160,10 +160,26 @@ def _stdin_batches() -> Iterator[list[str]]:
     # os.read returns what is there now; a buffered read would wait for more.
     while chunk := os.read(sys.stdin.fileno(), _CHUNK_BYTES):
         *lines, pending = (pending + chunk).split(b"\n")
+        yield from _decoded(lines, number)
+        number += len(lines)
         if len(pending) > MAX_LINE_BYTES:
-            raise InputError(f"line {number + len(lines) + 1} of the input is too long")
-        texts = [decode_line(line, number + index) for index, line in enumerate(lines, 1)]
-        number += len(texts)
-        yield from _chunks(texts)
+            raise InputError(f"line {number + 1} of the input is too long")
     if pending:
         yield [decode_line(pending, number + 1)]
+
+
+def _decoded(lines: Sequence[bytes], before: int) -> Iterator[list[str]]:
+    """Lines as texts, in batches; those before one that is not UTF-8 are answered before it is
+    refused. before: lines that came before these."""
+    batch: list[str] = []
+    for number, line in enumerate(lines, before + 1):
+        try:
+            batch.append(decode_line(line, number))
+        except InputError:
+            yield batch
+            raise
+        if len(batch) == BATCH_LINES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -73,8 +73,10 @@ class CsvTable:
         is_tsv = path.suffix.lower() == ".tsv"
         self._delimiter = "\t" if is_tsv else max(_DELIMITERS, key=text.count)
         header = next(_records(_lines(path, encoding), self._delimiter), None)
-        if header is None or header.problem:
-            raise DataError(path, 1, header.problem if header else "is empty: it has no header")
+        if header is None:
+            raise DataError(path, 1, "is empty: it has no header")
+        if problem := header.problem or _bytes_problem(tuple(header.cells)):
+            raise DataError(path, 1, problem)
         self._names = header.cells
         if column not in self._names:
             raise DataError(path, 1, f"no column {column!r}; there are {', '.join(self._names)}")

@@ -13,6 +13,7 @@ from dataclasses import replace
 from duologue.apps.documents.document import Render, Segment
 from duologue.apps.documents.tokens import Token, segment_of, soft_break
 from duologue.apps.translate.parts import Parts
+from duologue.errors import InputError
 
 MAX_LINE_CHARS = 42
 
@@ -30,7 +31,11 @@ _SPEAKER = re.compile(r"[ \t]*[-\u2013\u2014]")
 
 
 def segments(text: str) -> Iterator[Segment]:
-    """What is said, cue by cue."""
+    """What is said, cue by cue. Raises InputError for a text without cues that is no empty .vtt."""
+    if not _CUE.search(text) and not text.lstrip().startswith("WEBVTT"):
+        raise InputError(
+            "it holds no subtitles: no line has times, such as 00:01.000 --> 00:02.000"
+        )
     place = 0
     while cue := _CUE.search(text, place):
         start = _after_break(text, cue.end())

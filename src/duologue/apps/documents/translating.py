@@ -135,11 +135,11 @@ def translate_document(
     data, format = _opened(source, options.format)
     try:
         document = read_document(data, format)
+        options = replace(options, from_=_language(runtime, document, options))
     except InputError as error:
         if isinstance(source, bytes):
             raise InputError(f"the document cannot be read: {error}") from None
         raise InputError(f"{os.fspath(source)}: {error}") from None
-    options = replace(options, from_=_language(runtime, document, options))
     runtime.template.prefix("translate", options.from_, options.to)
     done: dict[Parts, TranslatedSegment] = {}
     translations: dict[Parts, Parts] = {}
