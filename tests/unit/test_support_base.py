@@ -357,3 +357,11 @@ def test_a_process_that_is_killed_leaves_the_old_or_the_new_state(
     assert texts(base) == new
     assert b"chrysanthemum" not in content(tmp_path / "base")
     assert len(entries(tmp_path / "base")) == 3
+
+
+def test_in_a_base_of_one_passage_its_words_still_count(tmp_path: Path, model: api.Model) -> None:
+    write_files(tmp_path / "documents", {"a.md": "The guarantee lasts three years."})
+    base = opened(tmp_path / "one", model)
+    base.add([tmp_path / "documents"])
+    known, unknown = base.rarity("guarantee"), base.rarity("delivery")
+    assert max(known.values()) > max(unknown.values()) / 2

@@ -42,6 +42,7 @@ from duologue.storage.knowledge import (
 from duologue.types import Options, Result
 
 OnProgress = Callable[[int, int], None]
+_FEW = 50
 _MAX_RESULTS = 100
 
 
@@ -305,9 +306,12 @@ class KnowledgeBase:
         return encoded
 
     def rarity(self, question: str) -> dict[str, float]:
-        """How rare the telling terms of a question are in the base: the weights that BM25 has."""
+        """How rare the telling terms of a question are in the base: the weights that BM25 has.
+
+        Of a few passages little can be learnt: a small base counts as part of one of _FEW.
+        """
         with self.store.reading() as base:
-            total = base.num_passages()
+            total = max(_FEW, base.num_passages())
             found = {term: base.count(any_of([term])) for term in telling_terms(question)}
         return {term: math.log(1 + (total - n + 0.5) / (n + 0.5)) for term, n in found.items()}
 
