@@ -40,6 +40,15 @@ def one(socket: ClientConnection, kind: str) -> Json:
     return until(socket, lambda event: event["type"] == kind)[-1]
 
 
+def reply_begun(site: Site, socket: ClientConnection, conversation: str, num_steps: int) -> None:
+    """A draft is sent, and the engine stops after so many steps, in the middle of the reply."""
+    tell(socket, "draft", text=HELLO, conversation_id=conversation)
+    one(socket, "encoded")
+    site.gate.shut(num_steps)
+    tell(socket, "send", conversation_id=conversation)
+    one(socket, "commit")
+
+
 def wait_until_free(site: Site) -> None:
     site.gate.open()
     site.wait_for_replies()
@@ -170,11 +179,7 @@ def test_a_reply_can_be_stopped(site: Site) -> None:
     client = site.client()
     conversation = begin(client)
     with live(site) as socket:
-        tell(socket, "draft", text=HELLO, conversation_id=conversation)
-        one(socket, "encoded")
-        site.gate.shut(8)
-        tell(socket, "send", conversation_id=conversation)
-        one(socket, "commit")
+        reply_begun(site, socket, conversation, 8)
         tell(socket, "stop")
         site.gate.wait_until_aborted()
         site.gate.open()
@@ -189,11 +194,7 @@ def test_a_draft_elsewhere_is_read_while_a_reply_is_made(
     client = site.client()
     conversation, other = begin(client), begin(client)
     with live(site) as socket:
-        tell(socket, "draft", text=HELLO, conversation_id=conversation)
-        one(socket, "encoded")
-        site.gate.shut(4)
-        tell(socket, "send", conversation_id=conversation)
-        one(socket, "commit")
+        reply_begun(site, socket, conversation, 4)
         site.gate.wait_until_used_up()
         tell(socket, "draft", text="what time", conversation_id="none")
         failed = one(socket, "failed")  # and the reply goes on

@@ -34,7 +34,7 @@ from duologue.checkpoint.weights import (
     Weight,
     Weights,
 )
-from duologue.config import ModelConfig, to_dict
+from duologue.config import LEARNT, ModelConfig, to_dict
 from duologue.errors import CheckpointError
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -42,16 +42,7 @@ Tensors = dict[str, npt.NDArray[Any]]
 BF16 = ".bf16"
 SCALE = ".scale"
 _MAX_LISTED = 8
-_NO_FUNCTION = (
-    "languages",
-    "reply_languages",
-    "tasks",
-    "label_sets",
-    "calibration",
-    "calibration_by_language",
-    "license",
-    "generation",
-)
+_NO_FUNCTION = (*LEARNT, "license", "generation")
 
 
 def tensors_of(weights: Mapping[str, Weight]) -> Tensors:

@@ -13,7 +13,7 @@ Unknown keys, wrong types and contradictions raise ConfigError, which names the 
 Reads and writes plain dictionaries (values.py); knows nothing of tensors or tokens.
 """
 
-from duologue.config.model import FAMILIES, GenerationConfig, ModelConfig
+from duologue.config.model import FAMILIES, LEARNT, GenerationConfig, ModelConfig
 from duologue.config.recipe import (
     AugmentConfig,
     DataConfig,
@@ -29,6 +29,7 @@ from duologue.config.values import from_dict, replace, to_dict
 
 __all__ = [
     "FAMILIES",
+    "LEARNT",
     "AugmentConfig",
     "DataConfig",
     "DatasetConfig",

@@ -28,6 +28,17 @@ Family = Literal[
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
+# Keys of ModelConfig that tell what a model has learnt; the others tell how it computes.
+LEARNT = (
+    "languages",
+    "reply_languages",
+    "tasks",
+    "label_sets",
+    "calibration",
+    "calibration_by_language",
+)
+
+
 @dataclass(frozen=True)
 class GenerationConfig:
     """How an imported model is decoded unless the caller says otherwise. Ids are token ids.

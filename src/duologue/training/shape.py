@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from duologue.config import ModelConfig, Recipe, from_dict, replace, to_dict
+from duologue.config import LEARNT, ModelConfig, Recipe, from_dict, replace, to_dict
 from duologue.data import survey
 from duologue.data.dataset import Dataset
 from duologue.data.survey import Contents
@@ -19,15 +19,7 @@ from duologue.text.language_codes import resolve_language
 from duologue.text.template import LANGUAGES, TASKS
 from duologue.text.templates import AnyTokenizer
 
-DERIVED = (
-    "vocab_size",
-    "languages",
-    "reply_languages",
-    "tasks",
-    "label_sets",
-    "calibration",
-    "calibration_by_language",
-)
+DERIVED = ("vocab_size", *LEARNT)
 
 
 def model_config(
